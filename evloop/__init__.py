@@ -1,0 +1,30 @@
+"""evloop: a faster event loop for asyncio, written in C.
+
+Run a program on it with one line::
+
+    evloop.run(main())            # asyncio.run() on evloop
+    evloop.install()              # or: every later asyncio.run() uses evloop
+
+or, with no line changed, ``python -m evloop script.py``.
+"""
+
+from asyncio import Future, Server, Task
+
+from ._core import Handle, TimerHandle, __version__
+from ._loop import EventLoop, new_event_loop, run
+from ._policy import EventLoopPolicy, install, uninstall
+
+__all__ = (
+    "EventLoop",
+    "EventLoopPolicy",
+    "Future",
+    "Handle",
+    "Server",
+    "Task",
+    "TimerHandle",
+    "__version__",
+    "install",
+    "new_event_loop",
+    "run",
+    "uninstall",
+)
