@@ -60,7 +60,6 @@ setup(
             "evloop._core",
             sources=sorted(glob("src/*.c")),
             depends=sorted(glob("src/*.h")),
-            include_dirs=["src"],
             extra_compile_args=["-std=c11", "-fvisibility=hidden", *COMPILE],
             extra_link_args=LINK,
         )

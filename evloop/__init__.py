@@ -10,7 +10,7 @@ or, with no line changed, ``python -m evloop script.py``.
 
 from asyncio import Future, Server, Task
 
-from ._core import Handle, TimerHandle, __version__
+from ._core import Handle, TimerHandle
 from ._loop import EventLoop, new_event_loop, run
 from ._policy import EventLoopPolicy, install, uninstall
 
@@ -28,3 +28,5 @@ __all__ = (
     "run",
     "uninstall",
 )
+
+__version__ = "0.1.0"

@@ -1,50 +1,168 @@
-/* module.c - the face of evloop._core: multi-phase init. */
+/* module.c - evloop._core: multi-phase init, state per import, no global objects. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "base.h"
+#include "handle.h"
+#include "loopobj.h"
+#include "state.h"
 
-static PyType_Slot Loop_slots[] = {{0, NULL}};
+static int
+intern_names(core_state *st)
+{
+#define NAME(name)                                                                     \
+    st->str_##name = PyUnicode_InternFromString(#name);                                \
+    if (st->str_##name == NULL) {                                                      \
+        return -1;                                                                     \
+    }
+    STATE_NAMES(NAME)
+#undef NAME
+    return 0;
+}
 
-static PyType_Spec Loop_spec = {
-    .name = "evloop._core.Loop",
-    .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = Loop_slots,
-};
+/* module.attr, or the module itself for attr NULL */
+static PyObject *
+import_object(const char *module, const char *attr)
+{
+    PyObject *mod = PyImport_ImportModule(module);
+    if (mod == NULL || attr == NULL) {
+        return mod;
+    }
+    PyObject *object = PyObject_GetAttrString(mod, attr);
+    Py_DECREF(mod);
+    return object;
+}
+
+static int
+import_objects(core_state *st)
+{
+#define IMPORT(name, module, attr)                                                     \
+    st->name = import_object(module, attr);                                            \
+    if (st->name == NULL) {                                                            \
+        return -1;                                                                     \
+    }
+    STATE_IMPORTS(IMPORT)
+#undef IMPORT
+    st->sighandler_noop = import_object("asyncio.unix_events", "_sighandler_noop");
+    /* Its public name is deprecated from 3.14 on. */
+    st->iscoroutinefunction
+        = import_object("asyncio.coroutines", "_iscoroutinefunction");
+    if (st->iscoroutinefunction == NULL
+        && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        st->iscoroutinefunction
+            = import_object("asyncio.coroutines", "iscoroutinefunction");
+    }
+    st->empty_tuple = PyTuple_New(0);
+    st->kw_loop = PyTuple_Pack(1, st->str_loop);
+    st->kw_debug = PyTuple_Pack(1, st->str_debug);
+    return st->sighandler_noop && st->iscoroutinefunction && st->empty_tuple
+            && st->kw_loop && st->kw_debug
+        ? 0
+        : -1;
+}
+
+static int
+inspect_asyncio(core_state *st)
+{
+    PyObject *defaults
+        = PyObject_GetAttrString(st->format_callback_source, "__kwdefaults__");
+    if (defaults == NULL) {
+        return -1;
+    }
+    st->format_takes_debug = defaults != Py_None;
+    Py_DECREF(defaults);
+    return 0;
+}
 
 static int
 core_exec(PyObject *module)
 {
-    PyObject *type = PyType_FromModuleAndSpec(module, &Loop_spec, NULL);
-    if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-        Py_XDECREF(type);
+    core_state *st = PyModule_GetState(module);
+    if (intern_names(st) < 0 || import_objects(st) < 0 || inspect_asyncio(st) < 0
+        || handle_setup_types(module, st) < 0 || loop_setup_type(module, st) < 0) {
         return -1;
     }
-    Py_DECREF(type);
-    PyObject *events = PyImport_ImportModule("asyncio.events");
-    if (events == NULL) {
-        return -1;
-    }
-    PyObject *handle = PyObject_GetAttrString(events, "Handle");
-    PyObject *timer = PyObject_GetAttrString(events, "TimerHandle");
-    Py_DECREF(events);
-    int rc = handle && timer ? PyModule_AddObjectRef(module, "Handle", handle) : -1;
-    rc = rc == 0 ? PyModule_AddObjectRef(module, "TimerHandle", timer) : -1;
-    Py_XDECREF(handle);
-    Py_XDECREF(timer);
-    return rc < 0 ? -1 : PyModule_AddStringConstant(module, "__version__", "0.1.0");
+    return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
+            || PyModule_AddObjectRef(module, "Handle", st->PlainHandleType) < 0
+            || PyModule_AddObjectRef(module, "TimerHandle", st->TimerHandleType) < 0
+        ? -1
+        : 0;
 }
+
+PyDoc_STRVAR(live_objects_doc,
+"live_objects($module, /)\n--\n\n"
+"Return how many native objects are alive: a dict of type name (str) to int.");
+
+static PyObject *
+core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    core_state *st = PyModule_GetState(module);
+    return Py_BuildValue("{s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
+                         st->live_handles[HANDLE_PLAIN], "TimerHandle",
+                         st->live_handles[HANDLE_TIMER], "ThreadSafeHandle",
+                         st->live_handles[HANDLE_THREADSAFE]);
+}
+
+static int
+core_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    core_state *st = PyModule_GetState(module);
+#define VISIT(name) Py_VISIT(st->name);
+#define VISIT_IMPORT(name, module, attr) VISIT(name)
+    STATE_IMPORTS(VISIT_IMPORT)
+    STATE_OBJECTS(VISIT)
+#undef VISIT
+#undef VISIT_IMPORT
+    return 0;
+}
+
+static int
+core_clear(PyObject *module)
+{
+    core_state *st = PyModule_GetState(module);
+    handle_clear_freelists(st);
+#define CLEAR(name) Py_CLEAR(st->name);
+#define CLEAR_NAME(name) Py_CLEAR(st->str_##name);
+#define CLEAR_IMPORT(name, module, attr) CLEAR(name)
+    STATE_NAMES(CLEAR_NAME)
+    STATE_IMPORTS(CLEAR_IMPORT)
+    STATE_OBJECTS(CLEAR)
+#undef CLEAR
+#undef CLEAR_NAME
+#undef CLEAR_IMPORT
+    return 0;
+}
+
+static void
+core_free(void *module)
+{
+    (void)core_clear(module);
+}
+
+static PyMethodDef core_methods[] = {
+    {"live_objects", core_live_objects, METH_NOARGS, live_objects_doc},
+    {NULL},
+};
 
 static PyModuleDef_Slot core_slots[] = {
     {Py_mod_exec, core_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
     {0, NULL},
 };
 
-static struct PyModuleDef core_module = {
+PyDoc_STRVAR(core_doc, "The native part of evloop; import evloop instead.");
+
+struct PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "evloop._core",
-    .m_size = 0,
+    .m_doc = core_doc,
+    .m_size = sizeof(core_state),
+    .m_methods = core_methods,
     .m_slots = core_slots,
+    .m_traverse = core_traverse,
+    .m_clear = core_clear,
+    .m_free = core_free,
 };
 
 PyMODINIT_FUNC

@@ -1,0 +1,41 @@
+/* compat.h - the differences between CPython 3.11 and 3.15 that we meet. */
+
+#ifndef EVLOOP_COMPAT_H
+#define EVLOOP_COMPAT_H
+
+#include "base.h"
+
+#if PY_VERSION_HEX < 0x030C0000
+
+/* As in 3.12: the exception being raised, normalised, or NULL. */
+static inline PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+    }
+    Py_DECREF(type);
+    Py_XDECREF(tb);
+    return value;
+}
+
+/* As in 3.12: steals a reference to `exc`, which may be NULL. */
+static inline void
+PyErr_SetRaisedException(PyObject *exc)
+{
+    if (exc == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef(Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+}
+
+#endif
+
+#endif

@@ -1,0 +1,748 @@
+/* loop.c - see loop.h: turns, timers, the poll, and the hooks of subclasses.
+ *
+ * When a turn does not poll. With work ready a poll cannot wait, only look; asyncio
+ * looks every turn. We look every turn too, but
+ *  - not when nothing is watched: there is nothing to see;
+ *  - not when QUIET_TURNS turns in a row have seen nothing and made no timer due:
+ *    then at most POLL_EVERY_NS pass between two looks. The clock itself is read
+ *    every `quota` turns, a number that halves when turns are slow.
+ * Whatever may make an event likely (a new watch, a timer due soon) calls
+ * loop_expect_events(), which begins the count of quiet turns anew. */
+
+#include "loop.h"
+#include "compat.h"
+#include "handle.h"
+#include "inbox.h"
+#include "signal.h"
+#include "sys.h"
+
+#include <errno.h>
+#include <math.h>
+
+#define QUIET_TURNS HARD_OR(INT_MAX, 8)
+#define POLL_EVERY_NS (100 * 1000)
+#define QUOTA_MAX 16
+/* Callbacks that are no Python code never let other threads in: do so ourselves. */
+#define TURNS_WITH_GIL_MAX 256
+/* asyncio's MAXIMUM_SELECT_TIMEOUT: a day. */
+#define SLEEP_MAX_NS (24 * 3600 * NS_PER_SEC)
+
+#define TIMER_OF_NODE(n) ((TimerData *)((char *)(n) - offsetof(TimerData, node)))
+
+/* --- hooks -------------------------------------------------------------------- */
+
+void
+loop_refresh_hooks(LoopObject *self)
+{
+    core_state *st = self->st;
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *type = (PyObject *)Py_TYPE(self);
+    PyObject *dict = PyObject_GenericGetDict((PyObject *)self, NULL);
+    if (dict == NULL) { /* a bare _core.Loop */
+        PyErr_Clear();
+    }
+    unsigned hooks = 0;
+    for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
+        PyObject *name = PyTuple_GET_ITEM(st->hook_names, i);
+        PyObject *found = PyObject_GetAttr(type, name);
+        bool native = found == PyTuple_GET_ITEM(st->hook_natives, i);
+        Py_XDECREF(found);
+        if (!native || (dict != NULL && PyDict_GetItemWithError(dict, name) != NULL)) {
+            hooks |= 1u << i;
+        }
+        PyErr_Clear();
+    }
+    Py_XDECREF(dict);
+    self->hooks = hooks;
+    /* Version 0 means that the type has none now: look again next time. */
+    unsigned tag = Py_TYPE(self)->tp_version_tag;
+    self->hooks_tag = tag != 0 ? tag : UINT_MAX;
+    PyErr_SetRaisedException(exc);
+}
+
+int
+Loop_setattro(PyObject *op, PyObject *name, PyObject *value)
+{
+    LoopObject *self = LOOP(op);
+    if (PyObject_GenericSetAttr(op, name, value) < 0) {
+        return -1;
+    }
+    core_state *st = self->st;
+    if (st == NULL) {
+        return 0;
+    }
+    int hook = PySequence_Contains(st->hook_names, name);
+    if (hook < 0) {
+        return -1;
+    }
+    if (hook) {
+        self->hooks_tag = UINT_MAX;
+    }
+    int selector = PyObject_RichCompareBool(name, st->str__selector, Py_EQ);
+    if (selector > 0) {
+        self->selector_replaced = value != NULL && value != Py_None
+            && !PyObject_HasAttrString(value, "_evloop_native");
+    }
+    return selector < 0 ? -1 : 0;
+}
+
+/* --- what any loop answers ---------------------------------------------------- */
+
+int
+loop_get_debug(core_state *st, PyObject *loop)
+{
+    LoopObject *self = loop_from_object_borrow(st, loop);
+    if (LIKELY(self != NULL && !loop_hooked(self, HOOK_GET_DEBUG))) {
+        return self->debug;
+    }
+    PyObject *debug = PyObject_CallMethodNoArgs(loop, st->str_get_debug);
+    if (debug == NULL) {
+        return -1;
+    }
+    int rc = PyObject_IsTrue(debug);
+    Py_DECREF(debug);
+    return rc;
+}
+
+double
+loop_time(LoopObject *self)
+{
+    if (LIKELY(!loop_hooked(self, HOOK_TIME))) {
+        return (double)sys_now_ns() / 1e9;
+    }
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_time);
+    if (now == NULL) {
+        return -1;
+    }
+    double seconds = PyFloat_AsDouble(now);
+    Py_DECREF(now);
+    return seconds;
+}
+
+int
+loop_check_closed(LoopObject *self)
+{
+    if (UNLIKELY(loop_hooked(self, HOOK_CHECK_CLOSED))) {
+        PyObject *res
+            = PyObject_CallMethod((PyObject *)self, "_check_closed", NULL);
+        Py_XDECREF(res);
+        if (res == NULL) {
+            return -1;
+        }
+    }
+    if (UNLIKELY(self->closed)) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+/* --- life --------------------------------------------------------------------- */
+
+static int
+os_error(int rc)
+{
+    errno = -rc;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* Makes, or after a fork makes anew, the loop's own descriptors. */
+static int
+loop_add_own_fds(LoopObject *self)
+{
+    int rc = poll_add(&self->poll, self->wake_fd, POLL_READ, TAG_WAKE);
+    if (rc == 0 && self->signal_fd[0] >= 0) {
+        rc = poll_add(&self->poll, self->signal_fd[0], POLL_READ, TAG_SIGNAL);
+    }
+    return rc;
+}
+
+int
+loop_open(LoopObject *self)
+{
+    int rc = sys_watch_forks();
+    if (rc == 0) {
+        rc = poll_open(&self->poll);
+    }
+    if (rc == 0) {
+        rc = sys_eventfd();
+        self->wake_fd = rc < 0 ? -1 : rc;
+    }
+    if (rc >= 0) {
+        rc = loop_add_own_fds(self);
+    }
+    if (rc < 0) {
+        loop_release(self);
+        return os_error(rc);
+    }
+    self->opened = true;
+    self->closed = false;
+    return 0;
+}
+
+void
+loop_release(LoopObject *self)
+{
+    poll_close(&self->poll);
+    sys_close(&self->wake_fd);
+    sys_close(&self->signal_fd[0]);
+    sys_close(&self->signal_fd[1]);
+}
+
+int
+loop_after_fork(LoopObject *self)
+{
+    if (self->poll.fd < 0) { /* closed; nothing is shared */
+        return 0;
+    }
+    int wake_fd = sys_eventfd();
+    if (wake_fd < 0) {
+        return os_error(wake_fd);
+    }
+    int rc = poll_reopen(&self->poll);
+    if (rc < 0) {
+        sys_close(&wake_fd);
+        return os_error(rc);
+    }
+    sys_close(&self->wake_fd);
+    self->wake_fd = wake_fd;
+    if (self->signal_fd[0] >= 0) {
+        sys_close(&self->signal_fd[0]);
+        sys_close(&self->signal_fd[1]);
+    }
+    rc = loop_add_own_fds(self);
+    if (rc < 0) {
+        return os_error(rc);
+    }
+    watch_register_all(&self->watches, &self->poll);
+    return 0;
+}
+
+void
+loop_drop_all(LoopObject *self)
+{
+    while (ring_len(&self->ready) > 0) {
+        Py_DECREF((PyObject *)ring_pop(&self->ready));
+    }
+    ring_free(&self->ready);
+    while (self->timers.len > 0) {
+        TimerData *t = TIMER_OF_NODE(self->timers.entries[0].node);
+        heap_remove(&self->timers, &t->node);
+        Py_DECREF(timer_object(t));
+    }
+    heap_free(&self->timers);
+    watch_clear(&self->watches);
+}
+
+/* --- timers ------------------------------------------------------------------- */
+
+int64_t
+loop_key_of(double when)
+{
+    double ns = ceil(when * 1e9);
+    if (UNLIKELY(!(ns > (double)INT64_MIN))) { /* NaN too */
+        return INT64_MIN;
+    }
+    return ns < (double)INT64_MAX ? (int64_t)ns : INT64_MAX;
+}
+
+int
+loop_add_timer(LoopObject *self, PyObject *handle, int64_t key)
+{
+    TimerData *t = TIMER(handle);
+    assert(t->node.index == HEAP_OUT);
+    if (heap_push(&self->timers, &t->node, key) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_INCREF(handle);
+    if (key < self->checked_at + 2 * POLL_EVERY_NS) {
+        loop_expect_events(self);
+    }
+    return 0;
+}
+
+void
+loop_remove_timer(LoopObject *self, PyObject *handle)
+{
+    TimerData *t = TIMER(handle);
+    struct heap *h = &self->timers;
+    if (t->node.index < h->len && h->entries[t->node.index].node == &t->node) {
+        heap_remove(h, &t->node);
+        Py_DECREF(handle); /* not the last: the caller has one */
+    }
+}
+
+int
+loop_timer_cancelled(PyObject *loop, PyObject *handle)
+{
+    core_state *st = HANDLE(handle)->st;
+    LoopObject *self = loop_from_object_borrow(st, loop);
+    if (LIKELY(self != NULL && !loop_hooked(self, HOOK_TIMER_CANCELLED))) {
+        loop_remove_timer(self, handle);
+        return 0;
+    }
+    Py_INCREF(loop);
+    PyObject *res = PyObject_CallMethod(loop, "_timer_handle_cancelled", "O", handle);
+    if (self != NULL) {
+        loop_remove_timer(self, handle);
+    }
+    Py_DECREF(loop);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* Moves the first timer to the ready ring, with its reference. */
+static int
+loop_pop_timer(LoopObject *self)
+{
+    TimerData *t = TIMER_OF_NODE(self->timers.entries[0].node);
+    if (ring_push(&self->ready, timer_object(t)) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    heap_remove(&self->timers, &t->node);
+    return 0;
+}
+
+/* --- the poll ----------------------------------------------------------------- */
+
+/* What a cancelled handle in the table asks for: nobody called remove_reader(). */
+static int
+loop_forget_watch(LoopObject *self, int fd, unsigned direction)
+{
+    PyObject *removed;
+    int rc = watch_unset(&self->watches, &self->poll, fd, direction, &removed);
+    Py_XDECREF(removed);
+    return rc;
+}
+
+static int
+loop_deliver(LoopObject *self, int fd, unsigned direction, PyObject *handle)
+{
+    if (handle == NULL) {
+        return 0;
+    }
+    assert(handle_is_exact(handle));
+    return HANDLE(handle)->cancelled ? loop_forget_watch(self, fd, direction)
+                                     : loop_push(self, handle);
+}
+
+/* One event of a user's descriptor. */
+static int
+loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
+{
+    struct watch *w = watch_find(&self->watches, fd);
+    mask &= w->mask;
+    if (events != NULL) {
+        PyObject *pair = Py_BuildValue("(iI)", fd, mask);
+        int rc = pair == NULL ? -1 : PyList_Append(events, pair);
+        Py_XDECREF(pair);
+        return rc;
+    }
+    if (mask & POLL_READ && loop_deliver(self, fd, POLL_READ, w->reader) < 0) {
+        return -1;
+    }
+    /* The slot may have moved: dropping a cancelled reader can run Python. */
+    w = watch_find(&self->watches, fd);
+    if (w != NULL && mask & POLL_WRITE) {
+        return loop_deliver(self, fd, POLL_WRITE, w->writer);
+    }
+    return 0;
+}
+
+static int
+loop_rebuild_poll(LoopObject *self)
+{
+    int rc = poll_reopen(&self->poll);
+    if (rc == 0) {
+        rc = loop_add_own_fds(self);
+    }
+    if (rc < 0) {
+        return os_error(rc);
+    }
+    watch_register_all(&self->watches, &self->poll);
+    return 0;
+}
+
+static int
+loop_take_events(LoopObject *self, int n, PyObject *events)
+{
+    bool stale = false, signalled = false;
+    /* Taking an event can run Python, which could close the loop. */
+    for (int i = 0; i < n && !self->closed; i++) {
+        int fd;
+        uint32_t tag;
+        unsigned mask = poll_event(&self->poll, i, &fd, &tag);
+        if (tag == TAG_WAKE) {
+            sys_eventfd_drain(self->wake_fd);
+            continue;
+        }
+        if (tag == TAG_SIGNAL) {
+            signalled = true;
+            continue;
+        }
+        struct watch *w = watch_find(&self->watches, fd);
+        if (w == NULL || w->tag != tag) {
+            stale = true;
+        }
+        else if (loop_take_event(self, fd, mask, events) < 0) {
+            return -1;
+        }
+    }
+    if (UNLIKELY(n == self->poll.cap) && !self->closed) {
+        poll_grow(&self->poll);
+    }
+    if (UNLIKELY(stale) && !self->closed && loop_rebuild_poll(self) < 0) {
+        return -1;
+    }
+    return signalled ? signal_read(self) : 0;
+}
+
+static int
+loop_wait(LoopObject *self, int64_t timeout)
+{
+    int n;
+    if (timeout == 0) {
+        return poll_wait(&self->poll, 0);
+    }
+    self->sleep = LOOP_ASLEEP;
+    Py_BEGIN_ALLOW_THREADS
+    n = poll_wait(&self->poll, timeout);
+    Py_END_ALLOW_THREADS
+    self->sleep = LOOP_AWAKE;
+    self->turns_with_gil = 0;
+    return n;
+}
+
+int
+loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
+{
+    if (self->sleep == LOOP_ASLEEP) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the event loop is polling in another thread");
+        return -1;
+    }
+    if (loop_check_closed(self) < 0 || loop_own_poll(self) < 0) {
+        return -1;
+    }
+    if (timeout != 0 && PyErr_CheckSignals() < 0) {
+        return -1; /* one that came just now would not end the wait */
+    }
+    if (self->sleep == LOOP_ROUSED || ring_len(&self->ready) > 0) {
+        timeout = 0;
+        self->sleep = LOOP_AWAKE;
+    }
+    if (timeout > SLEEP_MAX_NS) {
+        timeout = SLEEP_MAX_NS;
+    }
+    int n = loop_wait(self, timeout);
+    if (n == -EINTR) {
+        return PyErr_CheckSignals();
+    }
+    if (n < 0) {
+        return os_error(n);
+    }
+    if (n > 0) {
+        loop_expect_events(self);
+        return loop_take_events(self, n, events);
+    }
+    if (self->quiet < QUIET_TURNS) {
+        self->quiet++;
+    }
+    return 0;
+}
+
+/* With work ready: may this turn do without a poll? */
+static bool
+loop_may_skip_poll(LoopObject *self)
+{
+    if (self->skip > 0) {
+        self->skip--;
+        return true;
+    }
+    if (self->quiet < QUIET_TURNS) {
+        return false;
+    }
+    int64_t now = sys_now_ns();
+    int64_t slow = POLL_EVERY_NS / 4;
+    self->quota = now - self->checked_at > slow ? self->quota / 2
+        : self->quota < QUOTA_MAX               ? self->quota + 1
+                                                : QUOTA_MAX;
+    self->checked_at = now;
+    if (now - self->polled_at >= POLL_EVERY_NS
+        || (self->timers.len > 0 && self->timers.entries[0].key <= now)) {
+        return false;
+    }
+    self->skip = self->quota;
+    return true;
+}
+
+/* Nothing can be seen by looking: no descriptor but our own is watched. */
+static inline bool
+loop_is_blind(const LoopObject *self)
+{
+    return self->watches.count == 0 && self->signal_fd[0] < 0
+        && HARD_OR(false, true);
+}
+
+/* Lets other threads and signal handlers in when no Python code has done so. */
+static int
+loop_breathe(LoopObject *self)
+{
+    self->turns_with_gil = 0;
+    Py_BEGIN_ALLOW_THREADS
+    Py_END_ALLOW_THREADS
+    return PyErr_CheckSignals();
+}
+
+/* --- a turn ------------------------------------------------------------------- */
+
+/* Polls and makes due timers ready, by our own clock and backend. */
+static int
+loop_gather(LoopObject *self)
+{
+    bool busy = ring_len(&self->ready) > 0 || self->stopping;
+    if (busy && UNLIKELY(++self->turns_with_gil >= TURNS_WITH_GIL_MAX)
+        && loop_breathe(self) < 0) {
+        return -1;
+    }
+    if (busy && !self->stopping && loop_may_skip_poll(self)) {
+        return 0;
+    }
+    if (busy && loop_is_blind(self)) {
+        if (self->sleep == LOOP_ROUSED) {
+            self->sleep = LOOP_AWAKE;
+        }
+        if (self->timers.len == 0) {
+            return loop_own_poll(self);
+        }
+        if (self->quiet < QUIET_TURNS) {
+            self->quiet++;
+        }
+    }
+    else {
+        int64_t timeout = POLL_FOREVER;
+        if (busy) {
+            timeout = 0;
+        }
+        else if (self->timers.len > 0) {
+            int64_t key = self->timers.entries[0].key;
+            int64_t now = sys_now_ns();
+            timeout = key <= now ? 0 : key - now;
+        }
+        if (loop_poll(self, timeout, NULL) < 0) {
+            return -1;
+        }
+    }
+    if (self->timers.len == 0 && !busy) {
+        return 0;
+    }
+    int64_t now = sys_now_ns();
+    self->polled_at = self->checked_at = now;
+    if (self->timers.len > 0 && self->timers.entries[0].key <= now) {
+        loop_expect_events(self);
+        do {
+            if (loop_pop_timer(self) < 0) {
+                return -1;
+            }
+        } while (self->timers.len > 0 && self->timers.entries[0].key <= now);
+    }
+    return 0;
+}
+
+/* asyncio's own events, for a replaced selector or overridden methods. */
+static int
+loop_select(LoopObject *self, PyObject *timeout)
+{
+    PyObject *op = (PyObject *)self;
+    core_state *st = self->st;
+    PyObject *selector = PyObject_GetAttr(op, st->str__selector);
+    PyObject *events = NULL, *res = NULL;
+    if (selector != NULL) {
+        events = PyObject_CallMethodOneArg(selector, st->str_select, timeout);
+    }
+    if (events != NULL) {
+        res = PyObject_CallMethodOneArg(op, st->str__process_events, events);
+    }
+    Py_XDECREF(selector);
+    Py_XDECREF(events);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* The same by the time() of a subclass, in its units and with asyncio's rules: due
+ * is what lies before now + _clock_resolution. */
+static int
+loop_gather_hooked(LoopObject *self)
+{
+    double timeout = -1; /* forever */
+    if (ring_len(&self->ready) > 0 || self->stopping) {
+        timeout = 0;
+    }
+    else if (self->timers.len > 0) {
+        double now = loop_time(self);
+        if (now == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (self->timers.len > 0) {
+            timeout = TIMER_OF_NODE(self->timers.entries[0].node)->when - now;
+            timeout = timeout > 0 ? fmin(timeout, SLEEP_MAX_NS / 1e9) : 0;
+        }
+    }
+    int rc;
+    if (self->selector_replaced
+        || loop_hooked(self, HOOK_PROCESS_EVENTS | HOOK_ADD_CALLBACK)) {
+        PyObject *seconds
+            = timeout < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(timeout);
+        rc = seconds == NULL ? -1 : loop_select(self, seconds);
+        Py_XDECREF(seconds);
+    }
+    else {
+        rc = loop_poll(self, timeout < 0 ? POLL_FOREVER : loop_key_of(timeout), NULL);
+    }
+    if (rc < 0 || self->timers.len == 0) {
+        return rc;
+    }
+    double now = loop_time(self);
+    if (now == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    PyObject *attr
+        = PyObject_GetAttr((PyObject *)self, self->st->str__clock_resolution);
+    double resolution = attr == NULL ? -1 : PyFloat_AsDouble(attr);
+    Py_XDECREF(attr);
+    if (resolution == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    double end = now + fmax(resolution, nextafter(now, INFINITY) - now);
+    while (self->timers.len > 0
+           && !(TIMER_OF_NODE(self->timers.entries[0].node)->when >= end)) {
+        if (loop_pop_timer(self) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A handle of somebody else's class, or a subclass of ours. */
+static int
+loop_run_stranger(LoopObject *self, PyObject *item)
+{
+    PyObject *res = PyObject_CallMethodNoArgs(item, self->st->str__run);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+static int
+loop_run_item(LoopObject *self, PyObject *item)
+{
+    return handle_is_exact(item) ? handle_run(item) : loop_run_stranger(self, item);
+}
+
+/* 'Executing <Handle ...> took 0.123 seconds' */
+static int
+loop_warn_slow(LoopObject *self, PyObject *item, double took)
+{
+    core_state *st = self->st;
+    PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
+    PyObject *text = logger == NULL
+        ? NULL
+        : PyObject_CallMethodOneArg(st->base_events, st->str__format_handle, item);
+    PyObject *res = text == NULL
+        ? NULL
+        : PyObject_CallMethod(logger, "warning", "sOd",
+                              "Executing %s took %.3f seconds", text, took);
+    Py_XDECREF(logger);
+    Py_XDECREF(text);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+static int
+loop_time_item(LoopObject *self, PyObject *item)
+{
+    double began = loop_time(self);
+    if ((began == -1 && PyErr_Occurred()) || loop_run_item(self, item) < 0) {
+        return -1;
+    }
+    double took = loop_time(self) - began;
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    PyObject *limit
+        = PyObject_GetAttr((PyObject *)self, self->st->str_slow_callback_duration);
+    PyObject *dt = limit == NULL ? NULL : PyFloat_FromDouble(took);
+    int slow = dt == NULL ? -1 : PyObject_RichCompareBool(dt, limit, Py_GE);
+    Py_XDECREF(limit);
+    Py_XDECREF(dt);
+    return slow > 0 ? loop_warn_slow(self, item, took) : slow;
+}
+
+static int
+loop_run_item_in_debug(LoopObject *self, PyObject *item)
+{
+    Py_XSETREF(self->current_handle, Py_NewRef(item));
+    int rc = loop_time_item(self, item);
+    PyObject *exc = PyErr_GetRaisedException();
+    Py_CLEAR(self->current_handle);
+    PyErr_SetRaisedException(exc);
+    return rc;
+}
+
+static int
+loop_run_batch(LoopObject *self)
+{
+    /* Snapshot the count: what this batch schedules runs in the next turn, or a
+     * callback that reschedules itself would starve I/O. */
+    size_t todo = ring_len(&self->ready);
+    while (todo-- > 0 && ring_len(&self->ready) > 0) {
+        PyObject *item = ring_pop(&self->ready);
+        int rc = handle_is_cancelled(self->st, item);
+        if (LIKELY(rc == 0)) {
+            rc = UNLIKELY(self->debug) ? loop_run_item_in_debug(self, item)
+                                       : loop_run_item(self, item);
+        }
+        Py_DECREF(item);
+        if (UNLIKELY(rc < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+loop_run_once(LoopObject *self)
+{
+    if (UNLIKELY(self->closed)) {
+        return loop_check_closed(self);
+    }
+    int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN) || self->selector_replaced)
+        ? loop_gather_hooked(self)
+        : loop_gather(self);
+    return rc < 0 ? -1 : loop_run_batch(self);
+}
+
+int
+loop_run(LoopObject *self)
+{
+    core_state *st = self->st;
+    loop_expect_events(self);
+    do {
+        int rc;
+        if (UNLIKELY(loop_hooked(self, HOOK_RUN_ONCE))) {
+            PyObject *res
+                = PyObject_CallMethodNoArgs((PyObject *)self, st->str__run_once);
+            rc = res == NULL ? -1 : 0;
+            Py_XDECREF(res);
+        }
+        else {
+            rc = loop_run_once(self);
+        }
+        if (rc < 0) {
+            return -1;
+        }
+    } while (!self->stopping);
+    return 0;
+}

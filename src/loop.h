@@ -1,0 +1,200 @@
+/* loop.h - the engine: one turn of the loop after another.
+ *
+ * A turn: poll for I/O (not at all when nothing can have happened), make due
+ * timers ready, then run what is ready: one batch, first in, first out. What a
+ * batch schedules is run in the next turn.
+ *
+ * Who owns what: `ready` and `timers` hold strong references to handles, `watches`
+ * to the readers and writers of descriptors. A loop belongs to the thread that
+ * runs it; what other threads may do stands in inbox.h. */
+
+#ifndef EVLOOP_LOOP_H
+#define EVLOOP_LOOP_H
+
+#include "base.h"
+#include "heap.h"
+#include "poll.h"
+#include "ring.h"
+#include "state.h"
+#include "watch.h"
+
+/* Methods of asyncio's loops that a Python subclass, or an assignment to the
+ * instance, may override although C code calls them without a look-up. */
+#define LOOP_HOOKS(X)                                                                  \
+    X(HOOK_TIME, "time")                                                               \
+    X(HOOK_CALL_AT, "call_at")                                                         \
+    X(HOOK_CALL_SOON, "_call_soon")                                                    \
+    X(HOOK_RUN_ONCE, "_run_once")                                                      \
+    X(HOOK_PROCESS_EVENTS, "_process_events")                                          \
+    X(HOOK_ADD_CALLBACK, "_add_callback")                                              \
+    X(HOOK_CHECK_CLOSED, "_check_closed")                                              \
+    X(HOOK_CHECK_RUNNING, "_check_running")                                            \
+    X(HOOK_WRITE_TO_SELF, "_write_to_self")                                            \
+    X(HOOK_TIMER_CANCELLED, "_timer_handle_cancelled")                                 \
+    X(HOOK_ADD_READER, "_add_reader")                                                  \
+    X(HOOK_REMOVE_READER, "_remove_reader")                                            \
+    X(HOOK_ADD_WRITER, "_add_writer")                                                  \
+    X(HOOK_REMOVE_WRITER, "_remove_writer")                                            \
+    X(HOOK_SETUP, "_run_forever_setup")                                                \
+    X(HOOK_CLEANUP, "_run_forever_cleanup")                                            \
+    X(HOOK_RUN_FOREVER, "run_forever")                                                 \
+    X(HOOK_GET_DEBUG, "get_debug")                                                     \
+    X(HOOK_IS_RUNNING, "is_running")                                                   \
+    X(HOOK_IS_CLOSED, "is_closed")
+
+enum loop_hook_index {
+#define INDEX(hook, name) hook##_INDEX,
+    LOOP_HOOKS(INDEX)
+#undef INDEX
+    LOOP_HOOK_COUNT
+};
+
+enum loop_hook {
+#define BIT(hook, name) hook = 1 << hook##_INDEX,
+    LOOP_HOOKS(BIT)
+#undef BIT
+};
+
+/* Overridden, these change what a turn does. */
+#define HOOKS_OF_TURN (HOOK_TIME | HOOK_PROCESS_EVENTS | HOOK_ADD_CALLBACK)
+/* Overridden, these change what call_soon() does. */
+#define HOOKS_OF_CALL                                                                  \
+    (HOOK_CALL_SOON | HOOK_CHECK_CLOSED | HOOK_GET_DEBUG | HOOK_WRITE_TO_SELF)
+
+/* asleep -> awake   [loop_poll]   the wait has ended
+ * asleep -> roused  [inbox_wake]  the eventfd was signalled, once
+ * awake  -> roused  [inbox_wake]  the next poll does not wait */
+enum loop_sleep { LOOP_AWAKE, LOOP_ASLEEP, LOOP_ROUSED };
+
+typedef struct {
+    PyObject_HEAD
+    core_state *st; /* lives as long as the object's type */
+
+    struct ring ready;  /* of strong references to handles, ours or anyone's */
+    struct heap timers; /* of timers; each entry owns a reference to its handle */
+    struct watch_table watches;
+    struct poll poll;
+    int wake_fd;      /* eventfd, or -1 */
+    int signal_fd[2]; /* socket pair for signal.set_wakeup_fd(), or -1 */
+    enum loop_sleep sleep;
+
+    bool opened;     /* __init__ has made the descriptors */
+    bool closed;     /* true also before __init__ */
+    bool debug;      /* the truth of debug_object */
+    bool stopping;
+    bool selector_replaced;     /* `_selector` is not our view */
+    unsigned hooks;             /* enum loop_hook, as of hooks_tag */
+    unsigned hooks_tag;         /* the type's version when hooks were looked up */
+    unsigned long thread_id;    /* of the running thread, or 0 */
+    PyObject *thread_object;    /* strong; `_thread_id` as Python sees it, or NULL */
+
+    /* Skipping of polls; see loop.c. */
+    int64_t polled_at;
+    int64_t checked_at;
+    int quiet;
+    int quota;
+    int skip;
+    int turns_with_gil;
+
+    PyObject *debug_object;      /* strong, as given to set_debug(); NULL: False */
+    PyObject *task_factory;      /* strong or NULL */
+    PyObject *exception_handler; /* strong or NULL */
+    PyObject *current_handle;    /* strong or NULL; set in debug mode only */
+} LoopObject;
+
+#define LOOP(op) ((LoopObject *)(op))
+
+/* Where attributes are assigned: it watches for overridden methods. */
+int Loop_setattro(PyObject *op, PyObject *name, PyObject *value);
+
+/* The loop as ours, or NULL (without exception) if it is another's. */
+static inline LoopObject *
+loop_from_object_borrow(core_state *st, PyObject *loop)
+{
+    if (LIKELY(Py_TYPE(loop)->tp_setattro == Loop_setattro)
+        || PyObject_TypeCheck(loop, (PyTypeObject *)st->LoopType)) {
+        return LOOP(loop);
+    }
+    return NULL;
+}
+
+/* Looks the hooks up again; never fails. */
+void loop_refresh_hooks(LoopObject *self);
+
+/* The hooks of `wanted` that are overridden now. */
+static inline unsigned
+loop_hooked(LoopObject *self, unsigned wanted)
+{
+    if (UNLIKELY(Py_TYPE(self)->tp_version_tag != self->hooks_tag)) {
+        loop_refresh_hooks(self);
+    }
+    return self->hooks & wanted;
+}
+
+static inline bool
+loop_is_running(const LoopObject *self)
+{
+    return self->thread_object != NULL;
+}
+
+/* The value of any loop's get_debug(): 1, 0, or -1 on error. */
+int loop_get_debug(core_state *st, PyObject *loop);
+/* Any loop's time(); -1 with an exception set on error. */
+double loop_time(LoopObject *self);
+/* RuntimeError('Event loop is closed'). */
+int loop_check_closed(LoopObject *self);
+
+/* What TimerHandle.cancel() tells any loop; ours takes the timer out. */
+int loop_timer_cancelled(PyObject *loop, PyObject *handle);
+/* Schedules a handle; steals no reference. key: nanoseconds of the clock. */
+int loop_add_timer(LoopObject *self, PyObject *handle, int64_t key);
+/* Takes the timer out, if it is in this loop's heap; its reference goes. */
+void loop_remove_timer(LoopObject *self, PyObject *handle);
+/* Seconds as a key: rounded up, so that a timer is never early; NaN: due now. */
+int64_t loop_key_of(double when);
+
+/* Appends a handle to the ready queue; takes a new reference. */
+static inline int
+loop_push(LoopObject *self, PyObject *handle)
+{
+    if (UNLIKELY(ring_push(&self->ready, Py_NewRef(handle)) < 0)) {
+        Py_DECREF(handle);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* Makes the descriptors. */
+int loop_open(LoopObject *self);
+/* Drops all that is scheduled or watched; safe in every state. */
+void loop_drop_all(LoopObject *self);
+/* Closes the descriptors; safe in every state. */
+void loop_release(LoopObject *self);
+/* In a child of fork: descriptors of its own, what was watched watched again. */
+int loop_after_fork(LoopObject *self);
+
+static inline int
+loop_own_poll(LoopObject *self)
+{
+    return UNLIKELY(poll_is_foreign(&self->poll)) ? loop_after_fork(self) : 0;
+}
+
+/* One turn, or as many as it takes until stop(). */
+int loop_run_once(LoopObject *self);
+int loop_run(LoopObject *self);
+
+/* Waits up to `timeout` nanoseconds and makes ready what the events call for, or,
+ * with `events` not NULL, appends (fd, mask) pairs to that list. */
+int loop_poll(LoopObject *self, int64_t timeout, PyObject *events);
+
+/* Forget that it has been quiet: the next turns poll. */
+static inline void
+loop_expect_events(LoopObject *self)
+{
+    self->quiet = 0;
+    self->skip = 0;
+    self->quota = 0;
+}
+
+#endif
