@@ -5,7 +5,7 @@ import os
 import selectors
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableSequence
 from typing import Any, TypeVar
 
 from . import _core
@@ -13,37 +13,78 @@ from . import _core
 _T = TypeVar("_T")
 
 
-class _Ready:
-    """The ready queue, as the deque that asyncio has in ``loop._ready``."""
+class _Queue(MutableSequence[asyncio.Handle]):
+    """A native queue of handles, seen and changed as a sequence."""
 
     def __init__(self, loop: _core.Loop) -> None:
         self._loop = loop
-        self.append = loop._ready_append
-        self.appendleft = loop._ready_appendleft
-        self.pop = loop._ready_pop
-        self.popleft = loop._ready_popleft
+
+    def _items(self) -> list[asyncio.Handle]:
+        raise NotImplementedError
+
+    def _replace(self, handles: Iterable[asyncio.Handle]) -> None:
+        raise NotImplementedError
 
     def __len__(self) -> int:
-        return len(self._loop._ready_items())
+        return len(self._items())
 
-    def __iter__(self) -> Iterator[asyncio.Handle]:
-        return iter(self._loop._ready_items())
+    def __getitem__(self, index):
+        return self._items()[index]
 
-    def __getitem__(self, index: int) -> asyncio.Handle:
-        return self._loop._ready_items()[index]
+    def __setitem__(self, index, handle) -> None:
+        items = self._items()
+        items[index] = handle
+        self._replace(items)
 
-    def __repr__(self) -> str:
-        return f"deque({self._loop._ready_items()!r})"
+    def __delitem__(self, index) -> None:
+        items = self._items()
+        del items[index]
+        self._replace(items)
 
-    def extend(self, handles: Iterable[asyncio.Handle]) -> None:
-        """Append each of *handles*."""
-        for handle in handles:
-            self.append(handle)
+    def insert(self, index: int, handle: asyncio.Handle) -> None:
+        """Insert *handle* before *index*."""
+        items = self._items()
+        items.insert(index, handle)
+        self._replace(items)
 
     def clear(self) -> None:
         """Drop all handles."""
-        while self._loop._ready_items():
-            self.popleft()
+        self._replace(())
+
+    def __repr__(self) -> str:
+        return repr(self._items())
+
+
+class _Ready(_Queue):
+    """The ready queue, as the deque that asyncio has in ``loop._ready``."""
+
+    def __init__(self, loop: _core.Loop) -> None:
+        super().__init__(loop)
+        self._items = loop._ready_items
+        self._replace = loop._ready_replace
+        self.append = loop._ready_append
+        self.popleft = loop._ready_popleft
+
+    def appendleft(self, handle: asyncio.Handle) -> None:
+        """Have *handle* run first."""
+        self.insert(0, handle)
+
+
+class _Scheduled(_Queue):
+    """The timers, as the list that asyncio has in ``loop._scheduled``, sorted."""
+
+    def _items(self) -> list[asyncio.Handle]:
+        return sorted(self._loop._scheduled_items())
+
+    def _replace(self, handles: Iterable[asyncio.Handle]) -> None:
+        old = dict.fromkeys(map(id, self._loop._scheduled_items()))
+        new = {id(handle): handle for handle in handles}
+        for handle in self._loop._scheduled_items():
+            if id(handle) not in new:
+                self._loop._timer_handle_cancelled(handle)
+        for key, handle in new.items():
+            if key not in old:
+                self._loop._scheduled_add(handle)
 
 
 class _Selector(selectors.BaseSelector):
@@ -80,19 +121,54 @@ class _Selector(selectors.BaseSelector):
         """Do nothing: the loop closes its own poll."""
 
 
+@_core._adopt
 class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
-    """A drop-in replacement for :class:`asyncio.SelectorEventLoop`."""
+    """A drop-in replacement for :class:`asyncio.SelectorEventLoop`.
 
-    def __init__(self) -> None:
+    Polls natively; with a *selector* of your own it polls that, as asyncio does.
+    """
+
+    # What asyncio's __init__ sets, on all versions. As slots these leave the
+    # instance's dict empty, without which the interpreter looks every method up
+    # there first, on each call.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_clock_resolution",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_csock",
+        "_default_executor",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_transports",
+        "_unix_server_sockets",
+        "_watcher",
+        "slow_callback_duration",
+    )
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         _core.Loop.__init__(self)
-        asyncio.SelectorEventLoop.__init__(self, _Selector(self))
+        if selector is None:
+            selector = _Selector(self)
+        asyncio.SelectorEventLoop.__init__(self, selector)
 
     def _make_self_pipe(self) -> None:
+        if not isinstance(self._selector, _Selector):
+            super()._make_self_pipe()
+            return
         # Made already: an eventfd, and for signals a pair of sockets on demand.
         self._ssock = self._csock = None
         self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
+        if self._ssock is not None:
+            super()._close_self_pipe()
+            return
         self._internal_fds -= 1
 
     @property
@@ -101,21 +177,15 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
 
     @_ready.setter
     def _ready(self, handles: Iterable[asyncio.Handle]) -> None:
-        handles = list(handles)
-        ready = self._ready
-        ready.clear()
-        ready.extend(handles)
+        self._ready_replace(handles)
 
     @property
-    def _scheduled(self) -> list[asyncio.TimerHandle]:
-        return sorted(self._scheduled_items())
+    def _scheduled(self) -> _Scheduled:
+        return _Scheduled(self)
 
     @_scheduled.setter
-    def _scheduled(self, handles: Iterable[asyncio.TimerHandle]) -> None:
-        keep = set(map(id, handles))
-        for handle in self._scheduled_items():
-            if id(handle) not in keep:
-                self._timer_handle_cancelled(handle)
+    def _scheduled(self, handles: Iterable[asyncio.Handle]) -> None:
+        _Scheduled(self)._replace(handles)
 
 
 if sys.version_info < (3, 12):

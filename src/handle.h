@@ -69,6 +69,8 @@ int handle_setup_types(PyObject *module, core_state *st);
 void handle_clear_freelists(core_state *st);
 
 void Handle_dealloc(PyObject *op);
+int Handle_traverse(PyObject *op, visitproc visit, void *arg);
+int Handle_clear(PyObject *op);
 
 /* Whether it is exactly one of our types, not a Python subclass. */
 static inline bool
@@ -88,6 +90,15 @@ int handle_trace(PyObject *op);
  * the loop's exception handler has dealt with it; -1 when that, a SystemExit or a
  * KeyboardInterrupt must come out of the loop. Anything may have changed after. */
 int handle_run(PyObject *op);
+
+/* `_args`: the tuple of arguments, or what was assigned, or None. */
+PyObject *handle_get_args(HandleData *h);
+/* Puts one object where the arguments are; None stands for no arguments left. */
+void handle_assign_args(HandleData *h, PyObject *value);
+
+/* asyncio (from 3.14 on) holds a lock while a callback from another thread runs: who
+ * asks for, or changes, the state of its handle waits until the callback returns. */
+int handle_wait_for_run(PyObject *op);
 
 /* For any object in the ready queue: is its `_cancelled` true? (-1 on error) */
 int handle_is_cancelled(core_state *st, PyObject *op);

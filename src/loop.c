@@ -37,27 +37,32 @@ loop_refresh_hooks(LoopObject *self)
     core_state *st = self->st;
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *type = (PyObject *)Py_TYPE(self);
-    PyObject *dict = PyObject_GenericGetDict((PyObject *)self, NULL);
-    if (dict == NULL) { /* a bare _core.Loop */
-        PyErr_Clear();
-    }
-    unsigned hooks = 0;
+    unsigned hooks = self->instance_hooks;
     for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
-        PyObject *name = PyTuple_GET_ITEM(st->hook_names, i);
-        PyObject *found = PyObject_GetAttr(type, name);
-        bool native = found == PyTuple_GET_ITEM(st->hook_natives, i);
-        Py_XDECREF(found);
-        if (!native || (dict != NULL && PyDict_GetItemWithError(dict, name) != NULL)) {
+        PyObject *found = PyObject_GetAttr(type, PyTuple_GET_ITEM(st->hook_names, i));
+        if (found != PyTuple_GET_ITEM(st->hook_natives, i)) {
             hooks |= 1u << i;
         }
+        Py_XDECREF(found);
         PyErr_Clear();
     }
-    Py_XDECREF(dict);
     self->hooks = hooks;
     /* Version 0 means that the type has none now: look again next time. */
     unsigned tag = Py_TYPE(self)->tp_version_tag;
     self->hooks_tag = tag != 0 ? tag : UINT_MAX;
     PyErr_SetRaisedException(exc);
+}
+
+static enum loop_selector
+selector_kind(PyObject *selector)
+{
+    static const char mark[] = "_evloop_native";
+    if (selector == NULL || selector == Py_None
+        || PyObject_HasAttrString((PyObject *)Py_TYPE(selector), mark)) {
+        return SELECTOR_OURS;
+    }
+    /* A wrapper hands on what it does not know. */
+    return PyObject_HasAttrString(selector, mark) ? SELECTOR_WRAPPED : SELECTOR_FOREIGN;
 }
 
 int
@@ -68,22 +73,18 @@ Loop_setattro(PyObject *op, PyObject *name, PyObject *value)
         return -1;
     }
     core_state *st = self->st;
-    if (st == NULL) {
-        return 0;
+    for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
+        if (PyUnicode_Compare(name, PyTuple_GET_ITEM(st->hook_names, i)) == 0) {
+            unsigned bit = 1u << i;
+            self->instance_hooks = value != NULL ? self->instance_hooks | bit
+                                                 : self->instance_hooks & ~bit;
+            self->hooks_tag = UINT_MAX;
+        }
     }
-    int hook = PySequence_Contains(st->hook_names, name);
-    if (hook < 0) {
-        return -1;
+    if (PyUnicode_Compare(name, st->str__selector) == 0) {
+        self->selector = selector_kind(value);
     }
-    if (hook) {
-        self->hooks_tag = UINT_MAX;
-    }
-    int selector = PyObject_RichCompareBool(name, st->str__selector, Py_EQ);
-    if (selector > 0) {
-        self->selector_replaced = value != NULL && value != Py_None
-            && !PyObject_HasAttrString(value, "_evloop_native");
-    }
-    return selector < 0 ? -1 : 0;
+    return 0;
 }
 
 /* --- what any loop answers ---------------------------------------------------- */
@@ -135,6 +136,32 @@ loop_check_closed(LoopObject *self)
         return -1;
     }
     return 0;
+}
+
+PyObject *
+loop_call_base(LoopObject *self, const char *method, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *function = PyObject_GetAttrString(self->st->SelectorEventLoop, method);
+    if (function == NULL) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **argv = PyMem_New(PyObject *, (size_t)total + 1);
+    if (argv == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        argv[0] = (PyObject *)self;
+        for (Py_ssize_t i = 0; i < total; i++) {
+            argv[1 + i] = args[i];
+        }
+        result = PyObject_Vectorcall(function, argv, (size_t)nargs + 1, kwnames);
+        PyMem_Free(argv);
+    }
+    Py_DECREF(function);
+    return result;
 }
 
 /* --- life --------------------------------------------------------------------- */
@@ -241,7 +268,7 @@ int64_t
 loop_key_of(double when)
 {
     double ns = ceil(when * 1e9);
-    if (UNLIKELY(!(ns > (double)INT64_MIN))) { /* NaN too */
+    if (ns <= (double)INT64_MIN) {
         return INT64_MIN;
     }
     return ns < (double)INT64_MAX ? (int64_t)ns : INT64_MAX;
@@ -592,7 +619,7 @@ loop_gather_hooked(LoopObject *self)
         }
     }
     int rc;
-    if (self->selector_replaced
+    if (self->selector != SELECTOR_OURS
         || loop_hooked(self, HOOK_PROCESS_EVENTS | HOOK_ADD_CALLBACK)) {
         PyObject *seconds
             = timeout < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(timeout);
@@ -618,7 +645,7 @@ loop_gather_hooked(LoopObject *self)
     }
     double end = now + fmax(resolution, nextafter(now, INFINITY) - now);
     while (self->timers.len > 0
-           && !(TIMER_OF_NODE(self->timers.entries[0].node)->when >= end)) {
+           && TIMER_OF_NODE(self->timers.entries[0].node)->when < end) {
         if (loop_pop_timer(self) < 0) {
             return -1;
         }
@@ -718,7 +745,7 @@ loop_run_once(LoopObject *self)
     if (UNLIKELY(self->closed)) {
         return loop_check_closed(self);
     }
-    int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN) || self->selector_replaced)
+    int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN) || self->selector != SELECTOR_OURS)
         ? loop_gather_hooked(self)
         : loop_gather(self);
     return rc < 0 ? -1 : loop_run_batch(self);

@@ -66,6 +66,11 @@ enum loop_hook {
  * awake  -> roused  [inbox_wake]  the next poll does not wait */
 enum loop_sleep { LOOP_AWAKE, LOOP_ASLEEP, LOOP_ROUSED };
 
+/* What `_selector` is. A wrapped one is polled in our stead, and polls ours in the
+ * end. With a foreign one (given to the loop's class, or assigned) the base class's
+ * own code runs instead of ours, for all that touches descriptors. */
+enum loop_selector { SELECTOR_OURS, SELECTOR_WRAPPED, SELECTOR_FOREIGN };
+
 typedef struct {
     PyObject_HEAD
     core_state *st; /* lives as long as the object's type */
@@ -82,8 +87,9 @@ typedef struct {
     bool closed;     /* true also before __init__ */
     bool debug;      /* the truth of debug_object */
     bool stopping;
-    bool selector_replaced;     /* `_selector` is not our view */
+    enum loop_selector selector;
     unsigned hooks;             /* enum loop_hook, as of hooks_tag */
+    unsigned instance_hooks;    /* those assigned to the instance */
     unsigned hooks_tag;         /* the type's version when hooks were looked up */
     unsigned long thread_id;    /* of the running thread, or 0 */
     PyObject *thread_object;    /* strong; `_thread_id` as Python sees it, or NULL */
@@ -144,13 +150,17 @@ double loop_time(LoopObject *self);
 /* RuntimeError('Event loop is closed'). */
 int loop_check_closed(LoopObject *self);
 
+/* asyncio's own method of that name, for a loop with a foreign selector. */
+PyObject *loop_call_base(LoopObject *self, const char *method, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *kwnames);
+
 /* What TimerHandle.cancel() tells any loop; ours takes the timer out. */
 int loop_timer_cancelled(PyObject *loop, PyObject *handle);
 /* Schedules a handle; steals no reference. key: nanoseconds of the clock. */
 int loop_add_timer(LoopObject *self, PyObject *handle, int64_t key);
 /* Takes the timer out, if it is in this loop's heap; its reference goes. */
 void loop_remove_timer(LoopObject *self, PyObject *handle);
-/* Seconds as a key: rounded up, so that a timer is never early; NaN: due now. */
+/* Seconds as a key: rounded up, so that a timer is never early. No NaN. */
 int64_t loop_key_of(double when);
 
 /* Appends a handle to the ready queue; takes a new reference. */

@@ -108,7 +108,8 @@ call_soon_slowly(LoopObject *self, struct args *a, bool any_thread)
 static inline bool
 must_go_slowly(LoopObject *self)
 {
-    return UNLIKELY(self->closed || self->debug || loop_hooked(self, HOOKS_OF_CALL));
+    return UNLIKELY(self->closed || self->debug || self->selector != SELECTOR_OURS
+                    || loop_hooked(self, HOOKS_OF_CALL));
 }
 
 const char Loop_call_soon_doc[] = PyDoc_STR(
@@ -204,7 +205,11 @@ Loop__add_callback_signalsafe(PyObject *op, PyObject *handle)
 PyObject *
 Loop__write_to_self(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    inbox_wake(LOOP(op));
+    LoopObject *self = LOOP(op);
+    inbox_wake(self);
+    if (self->selector == SELECTOR_FOREIGN) {
+        return loop_call_base(self, "_write_to_self", NULL, 0, NULL);
+    }
     Py_RETURN_NONE;
 }
 
@@ -240,6 +245,17 @@ check_timer_call(LoopObject *self, struct args *a)
     return self->debug ? check_in_debug(self, a->lead[1], "call_at", false) : 0;
 }
 
+/* asyncio meets it later, and ends run_forever() with this error. */
+static int
+refuse_nan(double seconds)
+{
+    if (UNLIKELY(isnan(seconds))) {
+        PyErr_SetString(PyExc_ValueError, "cannot convert float NaN to integer");
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *
 call_at_object(LoopObject *self, PyObject *when_object, struct args *a)
 {
@@ -249,6 +265,9 @@ call_at_object(LoopObject *self, PyObject *when_object, struct args *a)
     }
     double when = PyFloat_AsDouble(when_object);
     if (when == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (refuse_nan(when) < 0) {
         return NULL;
     }
     return schedule_timer(self, a, loop_key_of(when), when,
@@ -352,14 +371,16 @@ Loop_call_later(FASTCALL_ARGS)
                  || loop_hooked(self, HOOK_TIME | HOOK_CALL_AT | HOOK_CHECK_CLOSED))) {
         return call_later_slowly(self, delay, &a);
     }
+    if (refuse_nan(seconds) < 0) {
+        return NULL;
+    }
     /* In whole nanoseconds, which a float of a long uptime cannot tell. */
     int64_t now = sys_now_ns();
     int64_t wait = loop_key_of(seconds), key;
     if (__builtin_add_overflow(now, wait, &key)) {
         key = INT64_MAX;
     }
-    return schedule_timer(self, &a, isnan(seconds) ? INT64_MIN : key,
-                          (double)now / 1e9 + seconds, NULL);
+    return schedule_timer(self, &a, key, (double)now / 1e9 + seconds, NULL);
 }
 
 /* From a handle of ours or asyncio's; only ours are in our heap. */
@@ -451,6 +472,11 @@ static PyObject *
 add_watch(LoopObject *self, const struct args_spec *spec, PyObject *const *args,
           Py_ssize_t nargs, PyObject *kwnames, unsigned direction)
 {
+    if (UNLIKELY(self->selector == SELECTOR_FOREIGN)) {
+        return loop_call_base(self,
+                              direction == POLL_READ ? "_add_reader" : "_add_writer",
+                              args, nargs, kwnames);
+    }
     struct args a;
     if (args_parse(spec, args, nargs, kwnames, &a) < 0 || loop_check_closed(self) < 0
         || loop_own_poll(self) < 0) {
@@ -487,10 +513,19 @@ add_watch(LoopObject *self, const struct args_spec *spec, PyObject *const *args,
 static PyObject *
 remove_watch(LoopObject *self, PyObject *file, unsigned direction)
 {
+    if (UNLIKELY(self->selector == SELECTOR_FOREIGN)) {
+        return loop_call_base(
+            self, direction == POLL_READ ? "_remove_reader" : "_remove_writer", &file, 1,
+            NULL);
+    }
     if (self->closed) {
         Py_RETURN_FALSE;
     }
     int fd = fd_of(self, file);
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Clear(); /* too large to be a descriptor, so nobody watches it */
+        Py_RETURN_FALSE;
+    }
     if (fd < 0 || loop_own_poll(self) < 0) {
         return NULL;
     }

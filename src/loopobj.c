@@ -3,8 +3,7 @@
  * evloop.EventLoop derives from it and from asyncio's own loop, in this order.
  *
  * new -> open     [Loop_init]     descriptors are made; before, it reads as closed
- * open -> running [run_forever_setup]
- * running -> open [run_forever_cleanup]
+ * open <-> running                see looprun.c
  * open -> closed  [Loop_close, Loop_dealloc]; never back */
 
 #include "loopobj.h"
@@ -102,382 +101,9 @@ Loop_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-/* --- running ------------------------------------------------------------------ */
-
-static int
-call_void(PyObject *op, const char *method)
-{
-    PyObject *res = PyObject_CallMethod(op, method, NULL);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-/* The truth of a method without arguments that a subclass may have overridden. */
-static int
-ask(PyObject *op, const char *method)
-{
-    PyObject *res = PyObject_CallMethod(op, method, NULL);
-    int rc = res == NULL ? -1 : PyObject_IsTrue(res);
-    Py_XDECREF(res);
-    return rc;
-}
-
-static int
-is_running(LoopObject *self)
-{
-    return loop_hooked(self, HOOK_IS_RUNNING) ? ask((PyObject *)self, "is_running")
-                                              : loop_is_running(self);
-}
-
-static int
-check_running(LoopObject *self)
-{
-    if (loop_hooked(self, HOOK_CHECK_RUNNING)) {
-        return call_void((PyObject *)self, "_check_running");
-    }
-    int running = is_running(self);
-    if (running != 0) {
-        if (running > 0) {
-            PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
-        }
-        return -1;
-    }
-    PyObject *other
-        = PyObject_CallMethodNoArgs(self->st->events, self->st->str__get_running_loop);
-    Py_XDECREF(other);
-    if (other != NULL && other != Py_None) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "Cannot run the event loop while another loop is running");
-    }
-    return other == Py_None ? 0 : -1;
-}
-
-static int
-set_running_loop(core_state *st, PyObject *loop)
-{
-    PyObject *res
-        = PyObject_CallMethodOneArg(st->events, st->str__set_running_loop, loop);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-static int
-track_origins(PyObject *op, PyObject *enabled)
-{
-    PyObject *res = PyObject_CallMethodOneArg(
-        op, LOOP(op)->st->str__set_coroutine_origin_tracking, enabled);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-/* Keeps the hooks in force and sets ours, by the methods a subclass may have. */
-static int
-set_asyncgen_hooks(PyObject *op)
-{
-    core_state *st = LOOP(op)->st;
-    PyObject *first = PyObject_GetAttr(op, st->str__asyncgen_firstiter_hook);
-    PyObject *final = first == NULL
-        ? NULL
-        : PyObject_GetAttr(op, st->str__asyncgen_finalizer_hook);
-    PyObject *res = final == NULL
-        ? NULL
-        : PyObject_CallMethod(st->sys_module, "set_asyncgen_hooks", "OO", first, final);
-    Py_XDECREF(first);
-    Py_XDECREF(final);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-static int
-restore_asyncgen_hooks(PyObject *op)
-{
-    core_state *st = LOOP(op)->st;
-    PyObject *old = PyObject_GetAttr(op, st->str__old_agen_hooks);
-    if (old == NULL || old == Py_None) {
-        Py_XDECREF(old);
-        return old == NULL ? -1 : 0;
-    }
-    PyObject *set = PyObject_GetAttrString(st->sys_module, "set_asyncgen_hooks");
-    PyObject *args = set == NULL ? NULL : PySequence_Tuple(old);
-    PyObject *res = args == NULL ? NULL : PyObject_CallObject(set, args);
-    Py_XDECREF(args);
-    Py_XDECREF(set);
-    Py_DECREF(old);
-    Py_XDECREF(res);
-    return res == NULL
-        ? -1
-        : PyObject_SetAttr(op, st->str__old_agen_hooks, Py_None);
-}
-
-/* Undoes run_forever_setup(), as far as it came; all steps, the first error wins. */
-static int
-run_forever_cleanup(LoopObject *self)
-{
-    PyObject *op = (PyObject *)self;
-    PyObject *thread_object = self->thread_object;
-    self->stopping = false;
-    self->thread_id = 0;
-    self->thread_object = NULL;
-    Py_XDECREF(thread_object);
-    int rc = set_running_loop(self->st, Py_None);
-    PyObject *exc = PyErr_GetRaisedException();
-    if (track_origins(op, Py_False) < 0) {
-        rc = -1;
-    }
-    if (exc == NULL) {
-        exc = PyErr_GetRaisedException();
-    }
-    else {
-        PyErr_Clear();
-    }
-    if (restore_asyncgen_hooks(op) < 0) {
-        rc = -1;
-    }
-    if (exc != NULL) {
-        PyErr_SetRaisedException(exc);
-    }
-    return rc;
-}
-
-static int
-run_forever_setup(LoopObject *self)
-{
-    PyObject *op = (PyObject *)self;
-    core_state *st = self->st;
-    if (loop_check_closed(self) < 0 || check_running(self) < 0) {
-        return -1;
-    }
-    PyObject *debug = Py_NewRef(self->debug_object ? self->debug_object : Py_False);
-    int rc = track_origins(op, debug);
-    Py_DECREF(debug);
-    PyObject *old = rc < 0
-        ? NULL
-        : PyObject_CallMethod(st->sys_module, "get_asyncgen_hooks", NULL);
-    rc = old == NULL ? -1 : PyObject_SetAttr(op, st->str__old_agen_hooks, old);
-    Py_XDECREF(old);
-    PyObject *ident
-        = rc < 0 ? NULL : PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (ident == NULL) {
-        return -1;
-    }
-    self->thread_id = PyThread_get_thread_ident();
-    Py_XSETREF(self->thread_object, ident);
-    if (set_asyncgen_hooks(op) == 0 && set_running_loop(st, op) == 0) {
-        return 0;
-    }
-    PyObject *exc = PyErr_GetRaisedException();
-    if (run_forever_cleanup(self) < 0) {
-        PyErr_Clear();
-    }
-    PyErr_SetRaisedException(exc);
-    return -1;
-}
-
-PyDoc_STRVAR(Loop_run_forever_doc,
-"run_forever($self, /)\n--\n\n"
-"Run until stop() is called.\n\n"
-"Raises RuntimeError if the loop is closed, or one runs in this thread already;\n"
-"SystemExit, KeyboardInterrupt and what signal handlers raise come out of it.\n"
-"Mirrors asyncio.loop.run_forever().");
-
-static PyObject *
-Loop_run_forever(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    LoopObject *self = LOOP(op);
-    int rc = loop_hooked(self, HOOK_SETUP) ? call_void(op, "_run_forever_setup")
-                                           : run_forever_setup(self);
-    if (rc < 0) {
-        return NULL;
-    }
-    rc = loop_run(self);
-    PyObject *exc = PyErr_GetRaisedException();
-    int cleanup = loop_hooked(self, HOOK_CLEANUP)
-        ? call_void(op, "_run_forever_cleanup")
-        : run_forever_cleanup(self);
-    if (exc != NULL) {
-        if (cleanup < 0) {
-            PyErr_Clear();
-        }
-        PyErr_SetRaisedException(exc);
-    }
-    if (rc < 0 || cleanup < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop__run_forever_setup(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return run_forever_setup(LOOP(op)) < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *
-Loop__run_forever_cleanup(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return run_forever_cleanup(LOOP(op)) < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *
-Loop__run_once(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return loop_run_once(LOOP(op)) < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *
-Loop__check_closed(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    if (LOOP(op)->closed) {
-        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop__check_running(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    LoopObject *self = LOOP(op);
-    unsigned overridden = loop_hooked(self, HOOK_CHECK_RUNNING);
-    self->hooks &= ~HOOK_CHECK_RUNNING; /* super()._check_running() means ours */
-    int rc = check_running(self);
-    self->hooks |= overridden;
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-/* An exception is leaving run_until_complete(): the caller has no access to the task
- * that we made, so its own exception must not be reported as never retrieved. */
-static void
-consume_exception(core_state *st, PyObject *future)
-{
-    PyObject *exc = PyErr_GetRaisedException();
-    int done = ask(future, "done");
-    if (done > 0 && ask(future, "cancelled") == 0) {
-        PyObject *res = PyObject_CallMethodNoArgs(future, st->str_exception);
-        Py_XDECREF(res);
-    }
-    PyErr_SetRaisedException(exc);
-}
-
-static PyObject *
-run_until_done(PyObject *op, PyObject *future, bool new_task)
-{
-    core_state *st = LOOP(op)->st;
-    PyObject *res = PyObject_CallMethodOneArg(future, st->str_add_done_callback,
-                                              st->run_until_complete_cb);
-    if (res == NULL) {
-        return NULL;
-    }
-    Py_DECREF(res);
-    if (loop_hooked(LOOP(op), HOOK_RUN_FOREVER)) {
-        res = PyObject_CallMethod(op, "run_forever", NULL);
-    }
-    else {
-        res = Loop_run_forever(op, NULL);
-    }
-    if (res == NULL && new_task) {
-        consume_exception(st, future);
-    }
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *removed = PyObject_CallMethodOneArg(future, st->str_remove_done_callback,
-                                                  st->run_until_complete_cb);
-    Py_XDECREF(removed);
-    if (exc != NULL) {
-        PyErr_SetRaisedException(exc);
-    }
-    Py_XDECREF(res);
-    if (res == NULL || removed == NULL) {
-        return NULL;
-    }
-    int done = ask(future, "done");
-    if (done == 0) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "Event loop stopped before Future completed.");
-    }
-    return done > 0 ? PyObject_CallMethodNoArgs(future, st->str_result) : NULL;
-}
-
-PyDoc_STRVAR(Loop_run_until_complete_doc,
-"run_until_complete($self, future, /)\n--\n\n"
-"Run until future (a future, or an awaitable to make a task of) is done.\n\n"
-"Returns its result or raises its exception; RuntimeError if stop() came first, if\n"
-"the loop is closed, or if one runs in this thread already. Mirrors\n"
-"asyncio.loop.run_until_complete().");
-
-static PyObject *
-Loop_run_until_complete(PyObject *op, PyObject *awaitable)
-{
-    LoopObject *self = LOOP(op);
-    core_state *st = self->st;
-    if (loop_check_closed(self) < 0 || check_running(self) < 0) {
-        return NULL;
-    }
-    PyObject *res = PyObject_CallOneArg(st->isfuture, awaitable);
-    int is_future = res == NULL ? -1 : PyObject_IsTrue(res);
-    Py_XDECREF(res);
-    if (is_future < 0) {
-        return NULL;
-    }
-    PyObject *argv[] = {awaitable, op};
-    PyObject *future = PyObject_Vectorcall(st->ensure_future, argv, 1, st->kw_loop);
-    if (future == NULL
-        || (!is_future
-            && PyObject_SetAttr(future, st->str__log_destroy_pending, Py_False) < 0)) {
-        Py_XDECREF(future);
-        return NULL;
-    }
-    PyObject *result = run_until_done(op, future, !is_future);
-    Py_DECREF(future);
-    return result;
-}
-
-PyDoc_STRVAR(Loop_stop_doc,
-"stop($self, /)\n--\n\n"
-"Have run_forever() return at the end of this batch of callbacks; if the loop does\n"
-"not run, at the end of the first.\n\n"
-"Mirrors asyncio.loop.stop().");
-
-static PyObject *
-Loop_stop(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    LOOP(op)->stopping = true;
-    Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(Loop_is_running_doc,
-"is_running($self, /)\n--\n\n"
-"Return whether the loop is running. Mirrors asyncio.loop.is_running().");
-
-static PyObject *
-Loop_is_running(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return PyBool_FromLong(loop_is_running(LOOP(op)));
-}
-
-PyDoc_STRVAR(Loop_is_closed_doc,
-"is_closed($self, /)\n--\n\n"
-"Return whether the loop was closed. Mirrors asyncio.loop.is_closed().");
-
-static PyObject *
-Loop_is_closed(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return PyBool_FromLong(LOOP(op)->closed);
-}
-
-PyDoc_STRVAR(Loop_time_doc,
-"time($self, /)\n--\n\n"
-"Return the loop's clock: seconds (float) of time.monotonic().\n\n"
-"Mirrors asyncio.loop.time().");
-
-static PyObject *
-Loop_time(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignored))
-{
-    return PyFloat_FromDouble((double)sys_now_ns() / 1e9);
-}
-
 /* --- closing ------------------------------------------------------------------ */
 
-PyDoc_STRVAR(Loop_close_doc,
+static const char Loop_close_doc[] = PyDoc_STR(
 "close($self, /)\n--\n\n"
 "Close the loop: drop what is scheduled, shut the executor down without waiting.\n\n"
 "Idempotent. Raises RuntimeError if the loop is running. Mirrors\n"
@@ -487,7 +113,7 @@ static PyObject *
 Loop_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     LoopObject *self = LOOP(op);
-    int running = self->sleep == LOOP_ASLEEP ? 1 : is_running(self);
+    int running = self->sleep == LOOP_ASLEEP ? 1 : looprun_is_running(self);
     if (running != 0) {
         if (running > 0) {
             PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
@@ -713,15 +339,15 @@ static PyMethodDef Loop_methods[] = {
     PRIVATE(_process_self_data, METH_O),
     PRIVATE(_read_from_self, METH_NOARGS),
     PRIVATE(_ready_append, METH_O),
-    PRIVATE(_ready_appendleft, METH_O),
     PRIVATE(_ready_items, METH_NOARGS),
-    PRIVATE(_ready_pop, METH_NOARGS),
     PRIVATE(_ready_popleft, METH_NOARGS),
+    PRIVATE(_ready_replace, METH_O),
     PRIVATE(_remove_reader, METH_O),
     PRIVATE(_remove_writer, METH_O),
     PRIVATE(_run_forever_cleanup, METH_NOARGS),
     PRIVATE(_run_forever_setup, METH_NOARGS),
     PRIVATE(_run_once, METH_NOARGS),
+    PRIVATE(_scheduled_add, METH_O),
     PRIVATE(_scheduled_items, METH_NOARGS),
     PRIVATE(_select, METH_O),
     PRIVATE(_timer_handle_cancelled, METH_O),
@@ -754,9 +380,8 @@ static PyType_Spec Loop_spec = {
     .slots = Loop_slots,
 };
 
-/* The names of the hooks, and what they are when nobody has overridden them. */
 static int
-setup_hooks(core_state *st)
+setup_hook_names(core_state *st)
 {
     static const char *const names[] = {
 #define NAME(hook, name) name,
@@ -764,31 +389,59 @@ setup_hooks(core_state *st)
 #undef NAME
     };
     st->hook_names = PyTuple_New(LOOP_HOOK_COUNT);
-    st->hook_natives = PyTuple_New(LOOP_HOOK_COUNT);
-    if (st->hook_names == NULL || st->hook_natives == NULL) {
-        return -1;
-    }
     for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
-        PyObject *name = PyUnicode_InternFromString(names[i]);
+        PyObject *name
+            = st->hook_names == NULL ? NULL : PyUnicode_InternFromString(names[i]);
         if (name == NULL) {
             return -1;
         }
         PyTuple_SET_ITEM(st->hook_names, i, name);
-        /* _process_events is not ours: the base class's is the usual one. */
-        PyObject *owner
-            = PyObject_HasAttr(st->LoopType, name) ? st->LoopType : st->SelectorEventLoop;
-        PyObject *native = PyObject_GetAttr(owner, name);
-        if (native == NULL) {
-            return -1;
-        }
-        PyTuple_SET_ITEM(st->hook_natives, i, native);
     }
     return 0;
+}
+
+/* What the hooks are in a class that overrides none of them. */
+static int
+note_native_hooks(core_state *st, PyObject *cls)
+{
+    PyObject *natives = PyTuple_New(LOOP_HOOK_COUNT);
+    if (natives == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
+        PyObject *native = PyObject_GetAttr(cls, PyTuple_GET_ITEM(st->hook_names, i));
+        if (native == NULL) {
+            Py_DECREF(natives);
+            return -1;
+        }
+        PyTuple_SET_ITEM(natives, i, native);
+    }
+    Py_XSETREF(st->hook_natives, natives);
+    return 0;
+}
+
+int
+loop_adopt_class(core_state *st, PyObject *cls)
+{
+    for (PyMethodDef *def = Loop_methods; def->ml_name != NULL; def++) {
+        PyObject *method = PyDescr_NewMethod((PyTypeObject *)cls, def);
+        int rc = method == NULL ? -1 : PyObject_SetAttrString(cls, def->ml_name, method);
+        Py_XDECREF(method);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return note_native_hooks(st, cls);
 }
 
 int
 loop_setup_type(PyObject *module, core_state *st)
 {
     st->LoopType = PyType_FromModuleAndSpec(module, &Loop_spec, NULL);
-    return st->LoopType == NULL ? -1 : setup_hooks(st);
+    if (st->LoopType == NULL || setup_hook_names(st) < 0) {
+        return -1;
+    }
+    /* Until a class is adopted: every hook counts as overridden. */
+    st->hook_natives = Py_NewRef(st->hook_names);
+    return 0;
 }

@@ -1,6 +1,7 @@
 /* loopobj.h - the methods of evloop._core.Loop, room by room.
  *
- * loopobj.c: the object, its attributes, running and closing, the type
+ * loopobj.c: the object, its attributes, closing, the type
+ * looprun.c: running
  * loopcalls.c: call_soon() and its kin, timers, readers and writers
  * loopservice.c: futures, tasks, executor, exception handler, debug, generators
  * loopview.c: the queues as Python sees them
@@ -13,8 +14,32 @@
 
 int loop_setup_type(PyObject *module, core_state *st);
 
+/* Gives evloop.EventLoop method descriptors of its own. The interpreter calls those
+ * without a look-up (it specialises a call when the descriptor's class is exactly
+ * the object's), which those it would inherit from Loop never are. */
+int loop_adopt_class(core_state *st, PyObject *cls);
+
 #define FASTCALL_ARGS                                                                  \
     PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+
+/* Whether it runs, by its is_running() if that is overridden; -1 on error. */
+int looprun_is_running(LoopObject *self);
+
+PyObject *Loop_run_forever(PyObject *op, PyObject *ignored);
+PyObject *Loop_run_until_complete(PyObject *op, PyObject *awaitable);
+PyObject *Loop_stop(PyObject *op, PyObject *ignored);
+PyObject *Loop_is_running(PyObject *op, PyObject *ignored);
+PyObject *Loop_is_closed(PyObject *op, PyObject *ignored);
+PyObject *Loop_time(PyObject *op, PyObject *ignored);
+PyObject *Loop__run_forever_setup(PyObject *op, PyObject *ignored);
+PyObject *Loop__run_forever_cleanup(PyObject *op, PyObject *ignored);
+PyObject *Loop__run_once(PyObject *op, PyObject *ignored);
+PyObject *Loop__check_closed(PyObject *op, PyObject *ignored);
+PyObject *Loop__check_running(PyObject *op, PyObject *ignored);
+
+extern const char Loop_run_forever_doc[], Loop_run_until_complete_doc[];
+extern const char Loop_stop_doc[], Loop_is_running_doc[], Loop_is_closed_doc[];
+extern const char Loop_time_doc[];
 
 PyObject *Loop_call_soon(FASTCALL_ARGS);
 PyObject *Loop_call_soon_threadsafe(FASTCALL_ARGS);
@@ -62,10 +87,10 @@ extern const char Loop_get_debug_doc[], Loop_set_debug_doc[];
 
 PyObject *Loop__ready_items(PyObject *op, PyObject *ignored);
 PyObject *Loop__ready_append(PyObject *op, PyObject *handle);
-PyObject *Loop__ready_appendleft(PyObject *op, PyObject *handle);
-PyObject *Loop__ready_pop(PyObject *op, PyObject *ignored);
+PyObject *Loop__ready_replace(PyObject *op, PyObject *handles);
 PyObject *Loop__ready_popleft(PyObject *op, PyObject *ignored);
 PyObject *Loop__scheduled_items(PyObject *op, PyObject *ignored);
+PyObject *Loop__scheduled_add(PyObject *op, PyObject *handle);
 PyObject *Loop__watch_items(PyObject *op, PyObject *ignored);
 PyObject *Loop__select(PyObject *op, PyObject *timeout);
 

@@ -7,6 +7,21 @@
 
 /* --- futures and tasks -------------------------------------------------------- */
 
+/* Vectorcall of asyncio.futures.Future or asyncio.tasks.Task, whatever class is
+ * there now: asyncio looks it up on each call, and programs put their own there. */
+static PyObject *
+call_class(PyObject *module, PyObject *name, PyObject *const *args, size_t nargs,
+           PyObject *kwnames)
+{
+    PyObject *cls = PyObject_GetAttr(module, name);
+    if (cls == NULL) {
+        return NULL;
+    }
+    PyObject *object = PyObject_Vectorcall(cls, args, nargs, kwnames);
+    Py_DECREF(cls);
+    return object;
+}
+
 const char Loop_create_future_doc[] = PyDoc_STR(
 "create_future($self, /)\n--\n\n"
 "Return a new asyncio.Future of this loop. Mirrors asyncio.loop.create_future().");
@@ -15,7 +30,7 @@ PyObject *
 Loop_create_future(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     core_state *st = LOOP(op)->st;
-    return PyObject_Vectorcall(st->AsyncioFuture, &op, 0, st->kw_loop);
+    return call_class(st->futures, st->str_Future, &op, 0, st->kw_loop);
 }
 
 /* Task(coro, loop=self, **kwargs) */
@@ -26,7 +41,7 @@ new_task(core_state *st, PyObject *op, PyObject *coro, PyObject *const *values,
     PyObject *argv[4] = {coro, op};
     Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     if (nkw == 0) {
-        return PyObject_Vectorcall(st->AsyncioTask, argv, 1, st->kw_loop);
+        return call_class(st->tasks, st->str_Task, argv, 1, st->kw_loop);
     }
     assert(nkw <= 2);
     for (Py_ssize_t i = 0; i < nkw; i++) {
@@ -35,7 +50,7 @@ new_task(core_state *st, PyObject *op, PyObject *coro, PyObject *const *values,
     PyObject *names = PySequence_Concat(st->kw_loop, kwnames);
     PyObject *task = names == NULL
         ? NULL
-        : PyObject_Vectorcall(st->AsyncioTask, argv, 1, names);
+        : call_class(st->tasks, st->str_Task, argv, 1, names);
     Py_XDECREF(names);
     return task;
 }
@@ -74,24 +89,7 @@ Loop_create_task(FASTCALL_ARGS)
         return new_task(st, op, args[0], args + 1, kwnames);
     }
     /* A factory, or keywords of a newer asyncio: its own rules, from its source. */
-    PyObject *method = PyObject_GetAttr(st->BaseEventLoop, st->str_create_task);
-    if (method == NULL) {
-        return NULL;
-    }
-    PyObject *task = NULL;
-    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
-    PyObject **argv = PyMem_New(PyObject *, (size_t)total + 1);
-    if (argv == NULL) {
-        PyErr_NoMemory();
-    }
-    else {
-        argv[0] = op;
-        memcpy(argv + 1, args, (size_t)total * sizeof(*argv));
-        task = PyObject_Vectorcall(method, argv, (size_t)nargs + 1, kwnames);
-        PyMem_Free(argv);
-    }
-    Py_DECREF(method);
-    return task;
+    return loop_call_base(self, "create_task", args, nargs, kwnames);
 }
 
 const char Loop_set_task_factory_doc[] = PyDoc_STR(

@@ -20,6 +20,35 @@ Loop__ready_items(PyObject *op, PyObject *Py_UNUSED(ignored))
     return list;
 }
 
+/* Puts what the iterable gives in the place of what was ready. */
+PyObject *
+Loop__ready_replace(PyObject *op, PyObject *handles)
+{
+    LoopObject *self = LOOP(op);
+    PyObject *list = PySequence_List(handles);
+    if (list == NULL) {
+        return NULL;
+    }
+    struct ring old = self->ready, fresh = {0};
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        if (ring_push(&fresh, PyList_GET_ITEM(list, i)) < 0) {
+            ring_free(&fresh);
+            Py_DECREF(list);
+            return PyErr_NoMemory();
+        }
+    }
+    for (size_t i = 0; i < ring_len(&fresh); i++) {
+        Py_INCREF((PyObject *)ring_at(&fresh, i));
+    }
+    self->ready = fresh;
+    Py_DECREF(list);
+    while (ring_len(&old) > 0) {
+        Py_DECREF((PyObject *)ring_pop(&old));
+    }
+    ring_free(&old);
+    Py_RETURN_NONE;
+}
+
 PyObject *
 Loop__ready_append(PyObject *op, PyObject *handle)
 {
@@ -30,37 +59,14 @@ Loop__ready_append(PyObject *op, PyObject *handle)
 }
 
 PyObject *
-Loop__ready_appendleft(PyObject *op, PyObject *handle)
-{
-    if (ring_push_front(&LOOP(op)->ready, handle) < 0) {
-        return PyErr_NoMemory();
-    }
-    Py_INCREF(handle);
-    Py_RETURN_NONE;
-}
-
-static int
-check_not_empty(LoopObject *self)
-{
-    if (ring_len(&self->ready) == 0) {
-        PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
-        return -1;
-    }
-    return 0;
-}
-
-PyObject *
-Loop__ready_pop(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    LoopObject *self = LOOP(op);
-    return check_not_empty(self) < 0 ? NULL : ring_pop_back(&self->ready);
-}
-
-PyObject *
 Loop__ready_popleft(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     LoopObject *self = LOOP(op);
-    return check_not_empty(self) < 0 ? NULL : ring_pop(&self->ready);
+    if (ring_len(&self->ready) == 0) {
+        PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
+        return NULL;
+    }
+    return ring_pop(&self->ready);
 }
 
 /* A list of the scheduled timers, in no order. */
@@ -76,6 +82,27 @@ Loop__scheduled_items(PyObject *op, PyObject *Py_UNUSED(ignored))
         }
     }
     return list;
+}
+
+/* Schedules a TimerHandle of this loop that is not scheduled yet. */
+PyObject *
+Loop__scheduled_add(PyObject *op, PyObject *handle)
+{
+    if (!handle_is_exact(handle) || HANDLE(handle)->kind != HANDLE_TIMER
+        || HANDLE(handle)->loop != op || TIMER(handle)->node.index != HEAP_OUT) {
+        PyErr_SetString(PyExc_TypeError, "an unscheduled TimerHandle of this loop is "
+                                         "required");
+        return NULL;
+    }
+    PyObject *when = PyObject_GetAttr(handle, LOOP(op)->st->str__when);
+    double seconds = when == NULL ? -1 : PyFloat_AsDouble(when);
+    Py_XDECREF(when);
+    if ((seconds == -1 && PyErr_Occurred())
+        || loop_add_timer(LOOP(op), handle, loop_key_of(seconds)) < 0) {
+        return NULL;
+    }
+    TIMER(handle)->when = seconds;
+    Py_RETURN_NONE;
 }
 
 /* A list of (fd, file or fd, mask, reader or None, writer or None). */

@@ -102,6 +102,19 @@ core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
                          st->live_handles[HANDLE_THREADSAFE]);
 }
 
+/* _adopt(cls): see loop_adopt_class(). */
+static PyObject *
+core_adopt(PyObject *module, PyObject *cls)
+{
+    core_state *st = PyModule_GetState(module);
+    if (!PyType_Check(cls)
+        || !PyType_IsSubtype((PyTypeObject *)cls, (PyTypeObject *)st->LoopType)) {
+        PyErr_SetString(PyExc_TypeError, "a subclass of Loop is required");
+        return NULL;
+    }
+    return loop_adopt_class(st, cls) < 0 ? NULL : Py_NewRef(cls);
+}
+
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -139,6 +152,7 @@ core_free(void *module)
 }
 
 static PyMethodDef core_methods[] = {
+    {"_adopt", core_adopt, METH_O, NULL},
     {"live_objects", core_live_objects, METH_NOARGS, live_objects_doc},
     {NULL},
 };

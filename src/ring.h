@@ -58,29 +58,12 @@ ring_push(struct ring *r, void *item)
     return 0;
 }
 
-static inline int
-ring_push_front(struct ring *r, void *item)
-{
-    if (UNLIKELY(r->slots == NULL || ring_len(r) > r->mask) && ring_grow(r) < 0) {
-        return -1;
-    }
-    r->slots[--r->head & r->mask] = item;
-    return 0;
-}
-
 /* The ring must not be empty. */
 static inline void *
 ring_pop(struct ring *r)
 {
     assert(ring_len(r) > 0);
     return r->slots[r->head++ & r->mask];
-}
-
-static inline void *
-ring_pop_back(struct ring *r)
-{
-    assert(ring_len(r) > 0);
-    return r->slots[--r->tail & r->mask];
 }
 
 static inline void *

@@ -36,6 +36,9 @@ signal_read(LoopObject *self)
 PyObject *
 Loop__read_from_self(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
+    if (LOOP(op)->selector == SELECTOR_FOREIGN) {
+        return loop_call_base(LOOP(op), "_read_from_self", NULL, 0, NULL);
+    }
     if (signal_read(LOOP(op)) < 0) {
         return NULL;
     }
@@ -264,6 +267,9 @@ Loop_add_signal_handler(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                         PyObject *kwnames)
 {
     LoopObject *self = LOOP(op);
+    if (self->selector == SELECTOR_FOREIGN) {
+        return loop_call_base(self, "add_signal_handler", args, nargs, kwnames);
+    }
     struct args a;
     if (args_parse(&add_signal_handler_spec, args, nargs, kwnames, &a) < 0) {
         return NULL;

@@ -23,6 +23,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
 
 /* Names of methods that we call on loops and other objects, and of attributes. */
 #define STATE_NAMES(X)                                                                 \
+    X(Future)                                                                          \
+    X(Task)                                                                            \
     X(_add_callback)                                                                   \
     X(_asyncgen_finalizer_hook)                                                        \
     X(_asyncgen_firstiter_hook)                                                        \
@@ -95,13 +97,12 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
 #define STATE_IMPORTS(X)                                                               \
     X(base_events, "asyncio", "base_events")                                           \
     X(events, "asyncio", "events")                                                     \
-    X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                           \
     X(SelectorEventLoop, "asyncio", "SelectorEventLoop")                               \
     X(run_until_complete_cb, "asyncio.base_events", "_run_until_complete_cb")          \
     X(AsyncioHandle, "asyncio.events", "Handle")                                       \
     X(AsyncioTimerHandle, "asyncio.events", "TimerHandle")                             \
-    X(AsyncioFuture, "asyncio.futures", "Future")                                      \
-    X(AsyncioTask, "asyncio.tasks", "Task")                                            \
+    X(futures, "asyncio", "futures")                                                   \
+    X(tasks, "asyncio", "tasks")                                                       \
     X(ensure_future, "asyncio.tasks", "ensure_future")                                 \
     X(isfuture, "asyncio.futures", "isfuture")                                         \
     X(wrap_future, "asyncio.futures", "wrap_future")                                   \
@@ -141,6 +142,9 @@ struct core_state {
      * in the object's first field. */
     PyObject *handle_freelist[HANDLE_KINDS];
     int handle_free[HANDLE_KINDS];
+
+    /* How deep handles hold each other where they are being freed just now. */
+    int nested_deallocs;
 
     /* Living native objects, for live_objects(). */
     Py_ssize_t live_handles[HANDLE_KINDS];
