@@ -99,7 +99,7 @@ TimerHandle_init(PyObject *op, PyObject *args, PyObject *kwargs)
 /* --- methods ------------------------------------------------------------------ */
 
 PyDoc_STRVAR(Handle_cancel_doc,
-"cancel($self, /)\n--\n\n"
+"cancel($self)\n--\n\n"
 "Cancel the callback; no effect once it has run or was cancelled.\n\n"
 "Mirrors asyncio.Handle.cancel().");
 
@@ -129,7 +129,7 @@ TimerHandle_cancel(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(Handle_cancelled_doc,
-"cancelled($self, /)\n--\n\n"
+"cancelled($self)\n--\n\n"
 "Return True if the handle was cancelled.\n\n"
 "Mirrors asyncio.Handle.cancelled().");
 
@@ -143,7 +143,7 @@ Handle_cancelled(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(Handle_get_context_doc,
-"get_context($self, /)\n--\n\n"
+"get_context($self)\n--\n\n"
 "Return the contextvars.Context in which the callback runs.\n\n"
 "Mirrors asyncio.Handle.get_context(), on every version of Python.");
 
@@ -155,7 +155,7 @@ Handle_get_context(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(Handle__run_doc,
-"_run($self, /)\n--\n\n"
+"_run($self)\n--\n\n"
 "Call the callback in its context; its errors go to the loop's exception handler.");
 
 static PyObject *
@@ -171,7 +171,7 @@ Handle__run(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(TimerHandle_when_doc,
-"when($self, /)\n--\n\n"
+"when($self)\n--\n\n"
 "Return when the callback is due: seconds of the loop's clock, as loop.time().\n\n"
 "Mirrors asyncio.TimerHandle.when().");
 

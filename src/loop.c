@@ -396,7 +396,7 @@ loop_rebuild_poll(LoopObject *self)
 static int
 loop_take_events(LoopObject *self, int n, PyObject *events)
 {
-    bool stale = false, signalled = false;
+    bool stale = false;
     /* Taking an event can run Python, which could close the loop. */
     for (int i = 0; i < n && !self->closed; i++) {
         int fd;
@@ -407,7 +407,9 @@ loop_take_events(LoopObject *self, int n, PyObject *events)
             continue;
         }
         if (tag == TAG_SIGNAL) {
-            signalled = true;
+            if (signal_schedule_read(self) < 0) {
+                return -1;
+            }
             continue;
         }
         struct watch *w = watch_find(&self->watches, fd);
@@ -424,7 +426,7 @@ loop_take_events(LoopObject *self, int n, PyObject *events)
     if (UNLIKELY(stale) && !self->closed && loop_rebuild_poll(self) < 0) {
         return -1;
     }
-    return signalled ? signal_read(self) : 0;
+    return 0;
 }
 
 static int

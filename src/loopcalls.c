@@ -113,7 +113,7 @@ must_go_slowly(LoopObject *self)
 }
 
 const char Loop_call_soon_doc[] = PyDoc_STR(
-"call_soon($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon($self, callback, *args, context=None)\n--\n\n"
 "Call callback(*args) in the next turn of the loop, after what is scheduled already.\n\n"
 "context: a contextvars.Context, or None for a copy of the current one. Returns a\n"
 "Handle. Raises RuntimeError if the loop is closed. Mirrors\n"
@@ -139,7 +139,7 @@ Loop_call_soon(FASTCALL_ARGS)
 }
 
 const char Loop_call_soon_threadsafe_doc[] = PyDoc_STR(
-"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
 "Like call_soon(), from any thread: it wakes the loop if that waits.\n\n"
 "Mirrors asyncio.loop.call_soon_threadsafe().");
 
@@ -275,7 +275,7 @@ call_at_object(LoopObject *self, PyObject *when_object, struct args *a)
 }
 
 const char Loop_call_at_doc[] = PyDoc_STR(
-"call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+"call_at($self, when, callback, *args, context=None)\n--\n\n"
 "Call callback(*args) when the loop's clock has reached when (seconds, a number).\n\n"
 "Never early; equal deadlines keep their order. Returns a TimerHandle. Raises\n"
 "TypeError if when is no number, RuntimeError if the loop is closed. Mirrors\n"
@@ -335,7 +335,7 @@ call_later_slowly(LoopObject *self, PyObject *delay, struct args *a)
 }
 
 const char Loop_call_later_doc[] = PyDoc_STR(
-"call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+"call_later($self, delay, callback, *args, context=None)\n--\n\n"
 "Call callback(*args) after delay seconds (a number; fractions are kept).\n\n"
 "Never early; equal deadlines keep their order. Returns a TimerHandle. Raises\n"
 "TypeError if delay is no number, RuntimeError if the loop is closed. Mirrors\n"
@@ -624,7 +624,7 @@ remove_public(LoopObject *self, PyObject *file, unsigned direction)
 }
 
 const char Loop_add_reader_doc[] = PyDoc_STR(
-"add_reader($self, fd, callback, /, *args)\n--\n\n"
+"add_reader($self, fd, callback, *args)\n--\n\n"
 "Call callback(*args) whenever fd (an int, or an object with fileno()) is readable.\n\n"
 "Replaces an earlier reader. Raises OSError if the descriptor cannot be watched,\n"
 "ValueError if it is none, RuntimeError if a transport uses it or the loop is\n"
@@ -637,7 +637,7 @@ Loop_add_reader(FASTCALL_ARGS)
 }
 
 const char Loop_add_writer_doc[] = PyDoc_STR(
-"add_writer($self, fd, callback, /, *args)\n--\n\n"
+"add_writer($self, fd, callback, *args)\n--\n\n"
 "Call callback(*args) whenever fd (an int, or an object with fileno()) is writable.\n\n"
 "As add_reader(). Mirrors asyncio.loop.add_writer().");
 
@@ -648,7 +648,7 @@ Loop_add_writer(FASTCALL_ARGS)
 }
 
 const char Loop_remove_reader_doc[] = PyDoc_STR(
-"remove_reader($self, fd, /)\n--\n\n"
+"remove_reader($self, fd)\n--\n\n"
 "Stop watching fd for reading; return whether it was watched.\n\n"
 "Mirrors asyncio.loop.remove_reader().");
 
@@ -659,7 +659,7 @@ Loop_remove_reader(PyObject *op, PyObject *file)
 }
 
 const char Loop_remove_writer_doc[] = PyDoc_STR(
-"remove_writer($self, fd, /)\n--\n\n"
+"remove_writer($self, fd)\n--\n\n"
 "Stop watching fd for writing; return whether it was watched.\n\n"
 "Mirrors asyncio.loop.remove_writer().");
 

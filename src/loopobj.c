@@ -104,7 +104,7 @@ Loop_dealloc(PyObject *op)
 /* --- closing ------------------------------------------------------------------ */
 
 static const char Loop_close_doc[] = PyDoc_STR(
-"close($self, /)\n--\n\n"
+"close($self)\n--\n\n"
 "Close the loop: drop what is scheduled, shut the executor down without waiting.\n\n"
 "Idempotent. Raises RuntimeError if the loop is running. Mirrors\n"
 "asyncio.loop.close().");

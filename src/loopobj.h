@@ -68,7 +68,7 @@ PyObject *Loop_create_future(PyObject *op, PyObject *ignored);
 PyObject *Loop_create_task(FASTCALL_ARGS);
 PyObject *Loop_set_task_factory(PyObject *op, PyObject *factory);
 PyObject *Loop_get_task_factory(PyObject *op, PyObject *ignored);
-PyObject *Loop_run_in_executor(PyObject *op, PyObject *const *args, Py_ssize_t nargs);
+PyObject *Loop_run_in_executor(FASTCALL_ARGS);
 PyObject *Loop_set_default_executor(PyObject *op, PyObject *executor);
 PyObject *Loop_set_exception_handler(PyObject *op, PyObject *handler);
 PyObject *Loop_get_exception_handler(PyObject *op, PyObject *ignored);

@@ -179,7 +179,7 @@ run_forever_setup(LoopObject *self)
 }
 
 const char Loop_run_forever_doc[] = PyDoc_STR(
-"run_forever($self, /)\n--\n\n"
+"run_forever($self)\n--\n\n"
 "Run until stop() is called.\n\n"
 "Raises RuntimeError if the loop is closed, or one runs in this thread already;\n"
 "SystemExit, KeyboardInterrupt and what signal handlers raise come out of it.\n"
@@ -303,7 +303,7 @@ run_until_done(PyObject *op, PyObject *future, bool new_task)
 }
 
 const char Loop_run_until_complete_doc[] = PyDoc_STR(
-"run_until_complete($self, future, /)\n--\n\n"
+"run_until_complete($self, future)\n--\n\n"
 "Run until future (a future, or an awaitable to make a task of) is done.\n\n"
 "Returns its result or raises its exception; RuntimeError if stop() came first, if\n"
 "the loop is closed, or if one runs in this thread already. Mirrors\n"
@@ -337,7 +337,7 @@ Loop_run_until_complete(PyObject *op, PyObject *awaitable)
 }
 
 const char Loop_stop_doc[] = PyDoc_STR(
-"stop($self, /)\n--\n\n"
+"stop($self)\n--\n\n"
 "Have run_forever() return at the end of this batch of callbacks; if the loop does\n"
 "not run, at the end of the first.\n\n"
 "Mirrors asyncio.loop.stop().");
@@ -350,7 +350,7 @@ Loop_stop(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 const char Loop_is_running_doc[] = PyDoc_STR(
-"is_running($self, /)\n--\n\n"
+"is_running($self)\n--\n\n"
 "Return whether the loop is running. Mirrors asyncio.loop.is_running().");
 
 PyObject *
@@ -360,7 +360,7 @@ Loop_is_running(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 const char Loop_is_closed_doc[] = PyDoc_STR(
-"is_closed($self, /)\n--\n\n"
+"is_closed($self)\n--\n\n"
 "Return whether the loop was closed. Mirrors asyncio.loop.is_closed().");
 
 PyObject *
@@ -370,7 +370,7 @@ Loop_is_closed(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 const char Loop_time_doc[] = PyDoc_STR(
-"time($self, /)\n--\n\n"
+"time($self)\n--\n\n"
 "Return the loop's clock: seconds (float) of time.monotonic().\n\n"
 "Mirrors asyncio.loop.time().");
 

@@ -1,6 +1,7 @@
 /* loopservice.c - futures and tasks, the executor, the exception handler, debug mode
  * and asynchronous generators: what a loop does beside running callbacks. */
 
+#include "args.h"
 #include "compat.h"
 #include "handle.h"
 #include "loopobj.h"
@@ -23,7 +24,7 @@ call_class(PyObject *module, PyObject *name, PyObject *const *args, size_t nargs
 }
 
 const char Loop_create_future_doc[] = PyDoc_STR(
-"create_future($self, /)\n--\n\n"
+"create_future($self)\n--\n\n"
 "Return a new asyncio.Future of this loop. Mirrors asyncio.loop.create_future().");
 
 PyObject *
@@ -69,7 +70,7 @@ only_plain_task_keywords(core_state *st, PyObject *kwnames)
 }
 
 const char Loop_create_task_doc[] = PyDoc_STR(
-"create_task($self, coro, /, **kwargs)\n--\n\n"
+"create_task($self, coro, **kwargs)\n--\n\n"
 "Schedule the coroutine coro and return its task.\n\n"
 "kwargs: name (str), context, and what else this version's asyncio takes. A task\n"
 "factory is called as this version's asyncio calls it. Raises RuntimeError if the\n"
@@ -93,7 +94,7 @@ Loop_create_task(FASTCALL_ARGS)
 }
 
 const char Loop_set_task_factory_doc[] = PyDoc_STR(
-"set_task_factory($self, factory, /)\n--\n\n"
+"set_task_factory($self, factory)\n--\n\n"
 "Have create_task() call factory(loop, coro), or with None make its own tasks.\n\n"
 "Raises TypeError if factory is neither callable nor None. Mirrors\n"
 "asyncio.loop.set_task_factory().");
@@ -111,7 +112,7 @@ Loop_set_task_factory(PyObject *op, PyObject *factory)
 }
 
 const char Loop_get_task_factory_doc[] = PyDoc_STR(
-"get_task_factory($self, /)\n--\n\n"
+"get_task_factory($self)\n--\n\n"
 "Return the task factory, or None. Mirrors asyncio.loop.get_task_factory().");
 
 PyObject *
@@ -160,29 +161,53 @@ default_executor(PyObject *op)
 }
 
 const char Loop_run_in_executor_doc[] = PyDoc_STR(
-"run_in_executor($self, executor, func, /, *args)\n--\n\n"
+"run_in_executor($self, executor, func, *args)\n--\n\n"
 "Run func(*args) in a concurrent.futures.Executor; None is the default one.\n\n"
 "Returns a future. Raises RuntimeError if the loop is closed. Mirrors\n"
 "asyncio.loop.run_in_executor().");
 
+static const struct args_spec run_in_executor_spec
+    = {"BaseEventLoop.run_in_executor", {"executor", "func"}, 2, false};
+
+/* executor.submit(func, *args) */
+static PyObject *
+submit(core_state *st, PyObject *executor, struct args *a)
+{
+    PyObject *method = PyObject_GetAttr(executor, st->str_submit);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *work = NULL;
+    PyObject **argv = PyMem_New(PyObject *, (size_t)a->nrest + 1);
+    if (argv == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        argv[0] = a->lead[1];
+        for (Py_ssize_t i = 0; i < a->nrest; i++) {
+            argv[1 + i] = a->rest[i];
+        }
+        work = PyObject_Vectorcall(method, argv, (size_t)a->nrest + 1, NULL);
+        PyMem_Free(argv);
+    }
+    Py_DECREF(method);
+    return work;
+}
+
 PyObject *
-Loop_run_in_executor(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+Loop_run_in_executor(FASTCALL_ARGS)
 {
     LoopObject *self = LOOP(op);
     core_state *st = self->st;
-    if (nargs < 2) {
-        PyErr_Format(PyExc_TypeError,
-                     "BaseEventLoop.run_in_executor() missing %zd required positional "
-                     "argument%s: %s",
-                     2 - nargs, nargs == 1 ? "" : "s",
-                     nargs == 1 ? "'func'" : "'executor' and 'func'");
+    struct args a;
+    if (args_parse(&run_in_executor_spec, args, nargs, kwnames, &a) < 0) {
         return NULL;
     }
     if (loop_check_closed(self) < 0) {
         return NULL;
     }
     if (self->debug) {
-        PyObject *res = PyObject_CallMethod(op, "_check_callback", "Os", args[1],
+        PyObject *res = PyObject_CallMethod(op, "_check_callback", "Os", a.lead[1],
                                             "run_in_executor");
         if (res == NULL) {
             return NULL;
@@ -190,13 +215,8 @@ Loop_run_in_executor(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
         Py_DECREF(res);
     }
     PyObject *executor
-        = args[0] == Py_None ? default_executor(op) : Py_NewRef(args[0]);
-    PyObject *submit
-        = executor == NULL ? NULL : PyObject_GetAttr(executor, st->str_submit);
-    PyObject *work = submit == NULL
-        ? NULL
-        : PyObject_Vectorcall(submit, args + 1, (size_t)nargs - 1, NULL);
-    Py_XDECREF(submit);
+        = a.lead[0] == Py_None ? default_executor(op) : Py_NewRef(a.lead[0]);
+    PyObject *work = executor == NULL ? NULL : submit(st, executor, &a);
     Py_XDECREF(executor);
     if (work == NULL) {
         return NULL;
@@ -208,7 +228,7 @@ Loop_run_in_executor(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 }
 
 const char Loop_set_default_executor_doc[] = PyDoc_STR(
-"set_default_executor($self, executor, /)\n--\n\n"
+"set_default_executor($self, executor)\n--\n\n"
 "Set the ThreadPoolExecutor that run_in_executor(None, ...) uses.\n\n"
 "Raises TypeError for another type. Mirrors asyncio.loop.set_default_executor().");
 
@@ -236,7 +256,7 @@ Loop_set_default_executor(PyObject *op, PyObject *executor)
 /* --- the exception handler ---------------------------------------------------- */
 
 const char Loop_set_exception_handler_doc[] = PyDoc_STR(
-"set_exception_handler($self, handler, /)\n--\n\n"
+"set_exception_handler($self, handler)\n--\n\n"
 "Have errors that nobody catches go to handler(loop, context), or with None to\n"
 "default_exception_handler().\n\n"
 "Raises TypeError if handler is neither callable nor None. Mirrors\n"
@@ -256,7 +276,7 @@ Loop_set_exception_handler(PyObject *op, PyObject *handler)
 }
 
 const char Loop_get_exception_handler_doc[] = PyDoc_STR(
-"get_exception_handler($self, /)\n--\n\n"
+"get_exception_handler($self)\n--\n\n"
 "Return the exception handler, or None.\n\n"
 "Mirrors asyncio.loop.get_exception_handler().");
 
@@ -358,7 +378,7 @@ call_custom_handler(PyObject *op, PyObject *handler, PyObject *context)
 }
 
 const char Loop_call_exception_handler_doc[] = PyDoc_STR(
-"call_exception_handler($self, context, /)\n--\n\n"
+"call_exception_handler($self, context)\n--\n\n"
 "Report an error to the exception handler in use.\n\n"
 "context: a dict with 'message' and, as they apply, 'exception', 'future', 'task',\n"
 "'handle', 'protocol', 'transport', 'socket', 'asyncgen', 'source_traceback'. Errors\n"
@@ -408,7 +428,7 @@ Loop_call_exception_handler(PyObject *op, PyObject *context)
 /* --- debug mode --------------------------------------------------------------- */
 
 const char Loop_get_debug_doc[] = PyDoc_STR(
-"get_debug($self, /)\n--\n\n"
+"get_debug($self)\n--\n\n"
 "Return whether debug mode is on. Mirrors asyncio.loop.get_debug().");
 
 PyObject *
@@ -419,7 +439,7 @@ Loop_get_debug(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 const char Loop_set_debug_doc[] = PyDoc_STR(
-"set_debug($self, enabled, /)\n--\n\n"
+"set_debug($self, enabled)\n--\n\n"
 "Turn debug mode on or off (a bool). Mirrors asyncio.loop.set_debug().");
 
 PyObject *

@@ -89,7 +89,7 @@ core_exec(PyObject *module)
 }
 
 PyDoc_STRVAR(live_objects_doc,
-"live_objects($module, /)\n--\n\n"
+"live_objects($module)\n--\n\n"
 "Return how many native objects are alive: a dict of type name (str) to int.");
 
 static PyObject *

@@ -11,6 +11,21 @@
 #include <signal.h>
 
 int
+signal_schedule_read(LoopObject *self)
+{
+    PyObject *op = (PyObject *)self;
+    PyObject *reader = PyObject_GetAttrString(op, "_read_from_self");
+    PyObject *handle = reader == NULL
+        ? NULL
+        : handle_new(self->st, HANDLE_PLAIN, op, reader, NULL, 0, NULL);
+    int rc = handle == NULL ? -1 : loop_push(self, handle);
+    Py_XDECREF(handle);
+    Py_XDECREF(reader);
+    return rc;
+}
+
+/* Reads the numbers that have arrived, up to the last. */
+static int
 signal_read(LoopObject *self)
 {
     char data[4096];
@@ -254,7 +269,7 @@ refuse_coroutine(LoopObject *self, PyObject *callback)
 }
 
 const char Loop_add_signal_handler_doc[] = PyDoc_STR(
-"add_signal_handler($self, sig, callback, /, *args)\n--\n\n"
+"add_signal_handler($self, sig, callback, *args)\n--\n\n"
 "Call callback(*args) in the loop when the process gets the signal sig (an int).\n\n"
 "Raises ValueError for an invalid or uncatchable signal, RuntimeError outside the\n"
 "main thread. Mirrors asyncio.loop.add_signal_handler().");
@@ -318,7 +333,7 @@ error:
 }
 
 const char Loop_remove_signal_handler_doc[] = PyDoc_STR(
-"remove_signal_handler($self, sig, /)\n--\n\n"
+"remove_signal_handler($self, sig)\n--\n\n"
 "Remove the handler of the signal sig (an int); return whether there was one.\n\n"
 "Mirrors asyncio.loop.remove_signal_handler().");
 

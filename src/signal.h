@@ -9,8 +9,9 @@
 
 #include "loop.h"
 
-/* Reads the numbers that have arrived and makes their handles ready. */
-int signal_read(LoopObject *self);
+/* Signal numbers have arrived: makes ready the reader of them, _read_from_self(). As
+ * in asyncio the handlers' turn is then the one after the reader's. */
+int signal_schedule_read(LoopObject *self);
 
 PyObject *Loop_add_signal_handler(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                                   PyObject *kwnames);
