@@ -379,13 +379,16 @@ TimerHandle_set_scheduled(PyObject *op, PyObject *value, void *Py_UNUSED(closure
 }
 
 #define FIELD(attr, field)                                                             \
-    {attr, Handle_get_field, Handle_set_field, NULL, (void *)offsetof(HandleData, field)}
+    {attr, Handle_get_field, Handle_set_field, NULL,                                   \
+     (void *)offsetof(HandleData, field)}
 
 #define HANDLE_GETSET                                                                  \
     FIELD("_callback", callback), FIELD("_context", context), FIELD("_loop", loop),    \
         FIELD("_repr", repr), FIELD("_source_traceback", source_traceback),            \
         {"_args", Handle_get_args, Handle_set_args, NULL, NULL},                       \
-        {"_cancelled", Handle_get__cancelled, Handle_set__cancelled, NULL, NULL}
+    {                                                                                  \
+        "_cancelled", Handle_get__cancelled, Handle_set__cancelled, NULL, NULL         \
+    }
 
 static PyGetSetDef Handle_getset[] = {HANDLE_GETSET, {NULL}};
 
@@ -400,7 +403,9 @@ static PyGetSetDef TimerHandle_getset[] = {
     {"cancel", cancel, METH_NOARGS, Handle_cancel_doc},                                \
         {"cancelled", Handle_cancelled, METH_NOARGS, Handle_cancelled_doc},            \
         {"get_context", Handle_get_context, METH_NOARGS, Handle_get_context_doc},      \
-        {"_run", Handle__run, METH_NOARGS, Handle__run_doc}
+    {                                                                                  \
+        "_run", Handle__run, METH_NOARGS, Handle__run_doc                              \
+    }
 
 static PyMethodDef Handle_methods[] = {HANDLE_METHODS(Handle_cancel), {NULL}};
 
@@ -426,7 +431,9 @@ PyDoc_STRVAR(TimerHandle_doc,
 #define HANDLE_SLOTS                                                                   \
     {Py_tp_new, Handle_new}, {Py_tp_dealloc, Handle_dealloc},                          \
         {Py_tp_traverse, Handle_traverse}, {Py_tp_clear, Handle_clear},                \
-        {Py_tp_repr, Handle_repr}
+    {                                                                                  \
+        Py_tp_repr, Handle_repr                                                        \
+    }
 
 static PyType_Slot Handle_slots[] = {
     HANDLE_SLOTS,
@@ -466,8 +473,8 @@ handle_find_offset(PyObject *const *bases)
     Py_ssize_t offset = 0;
     for (int kind = 0; kind < HANDLE_KINDS; kind++) {
         Py_ssize_t size = ((PyTypeObject *)bases[kind])->tp_basicsize;
-        Py_ssize_t aligned = (size + (Py_ssize_t)_Alignof(max_align_t) - 1)
-            & ~((Py_ssize_t)_Alignof(max_align_t) - 1);
+        Py_ssize_t aligned = (size + (Py_ssize_t) _Alignof(max_align_t) - 1)
+            & ~((Py_ssize_t) _Alignof(max_align_t) - 1);
         offset = aligned > offset ? aligned : offset;
     }
     if (handle_offset != 0 && handle_offset != offset) {
@@ -486,8 +493,7 @@ handle_setup_types(PyObject *module, core_state *st)
         [HANDLE_PLAIN] = st->AsyncioHandle,
         [HANDLE_TIMER] = st->AsyncioTimerHandle,
     };
-    PyObject *threadsafe_base
-        = PyObject_GetAttrString(st->events, "_ThreadSafeHandle");
+    PyObject *threadsafe_base = PyObject_GetAttrString(st->events, "_ThreadSafeHandle");
     if (threadsafe_base == NULL) { /* before Python 3.14 */
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return -1;

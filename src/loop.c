@@ -124,8 +124,7 @@ int
 loop_check_closed(LoopObject *self)
 {
     if (UNLIKELY(loop_hooked(self, HOOK_CHECK_CLOSED))) {
-        PyObject *res
-            = PyObject_CallMethod((PyObject *)self, "_check_closed", NULL);
+        PyObject *res = PyObject_CallMethod((PyObject *)self, "_check_closed", NULL);
         Py_XDECREF(res);
         if (res == NULL) {
             return -1;
@@ -512,8 +511,7 @@ loop_may_skip_poll(LoopObject *self)
 static inline bool
 loop_is_blind(const LoopObject *self)
 {
-    return self->watches.count == 0 && self->signal_fd[0] < 0
-        && HARD_OR(false, true);
+    return self->watches.count == 0 && self->signal_fd[0] < 0 && HARD_OR(false, true);
 }
 
 /* Lets other threads and signal handlers in when no Python code has done so. */
@@ -623,8 +621,8 @@ loop_gather_hooked(LoopObject *self)
     int rc;
     if (self->selector != SELECTOR_OURS
         || loop_hooked(self, HOOK_PROCESS_EVENTS | HOOK_ADD_CALLBACK)) {
-        PyObject *seconds
-            = timeout < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(timeout);
+        PyObject *seconds = timeout < 0 ? Py_NewRef(Py_None)
+                                        : PyFloat_FromDouble(timeout);
         rc = seconds == NULL ? -1 : loop_select(self, seconds);
         Py_XDECREF(seconds);
     }
@@ -638,8 +636,8 @@ loop_gather_hooked(LoopObject *self)
     if (now == -1 && PyErr_Occurred()) {
         return -1;
     }
-    PyObject *attr
-        = PyObject_GetAttr((PyObject *)self, self->st->str__clock_resolution);
+    PyObject *attr = PyObject_GetAttr((PyObject *)self,
+                                      self->st->str__clock_resolution);
     double resolution = attr == NULL ? -1 : PyFloat_AsDouble(attr);
     Py_XDECREF(attr);
     if (resolution == -1 && PyErr_Occurred()) {
@@ -700,8 +698,8 @@ loop_time_item(LoopObject *self, PyObject *item)
     if (PyErr_Occurred()) {
         return -1;
     }
-    PyObject *limit
-        = PyObject_GetAttr((PyObject *)self, self->st->str_slow_callback_duration);
+    PyObject *limit = PyObject_GetAttr((PyObject *)self,
+                                       self->st->str_slow_callback_duration);
     PyObject *dt = limit == NULL ? NULL : PyFloat_FromDouble(took);
     int slow = dt == NULL ? -1 : PyObject_RichCompareBool(dt, limit, Py_GE);
     Py_XDECREF(limit);
@@ -747,7 +745,8 @@ loop_run_once(LoopObject *self)
     if (UNLIKELY(self->closed)) {
         return loop_check_closed(self);
     }
-    int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN) || self->selector != SELECTOR_OURS)
+    int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN)
+                      || self->selector != SELECTOR_OURS)
         ? loop_gather_hooked(self)
         : loop_gather(self);
     return rc < 0 ? -1 : loop_run_batch(self);
@@ -761,8 +760,8 @@ loop_run(LoopObject *self)
     do {
         int rc;
         if (UNLIKELY(loop_hooked(self, HOOK_RUN_ONCE))) {
-            PyObject *res
-                = PyObject_CallMethodNoArgs((PyObject *)self, st->str__run_once);
+            PyObject *res = PyObject_CallMethodNoArgs((PyObject *)self,
+                                                      st->str__run_once);
             rc = res == NULL ? -1 : 0;
             Py_XDECREF(res);
         }

@@ -46,7 +46,7 @@ enum loop_hook_index {
 #define INDEX(hook, name) hook##_INDEX,
     LOOP_HOOKS(INDEX)
 #undef INDEX
-    LOOP_HOOK_COUNT
+        LOOP_HOOK_COUNT
 };
 
 enum loop_hook {

@@ -11,14 +11,14 @@
 
 /* --- call_soon ---------------------------------------------------------------- */
 
-static const struct args_spec call_soon_spec
-    = {"BaseEventLoop.call_soon", {"callback"}, 1, true};
-static const struct args_spec call_soon_threadsafe_spec
-    = {"BaseEventLoop.call_soon_threadsafe", {"callback"}, 1, true};
-static const struct args_spec call_later_spec
-    = {"BaseEventLoop.call_later", {"delay", "callback"}, 2, true};
-static const struct args_spec call_at_spec
-    = {"BaseEventLoop.call_at", {"when", "callback"}, 2, true};
+static const struct args_spec call_soon_spec = {
+    "BaseEventLoop.call_soon", {"callback"}, 1, true};
+static const struct args_spec call_soon_threadsafe_spec = {
+    "BaseEventLoop.call_soon_threadsafe", {"callback"}, 1, true};
+static const struct args_spec call_later_spec = {
+    "BaseEventLoop.call_later", {"delay", "callback"}, 2, true};
+static const struct args_spec call_at_spec = {
+    "BaseEventLoop.call_at", {"when", "callback"}, 2, true};
 
 static PyObject *
 tuple_of(PyObject *const *argv, Py_ssize_t nargs)
@@ -69,9 +69,9 @@ call_hooked(LoopObject *self, struct args *a)
     if (rest == NULL) {
         return NULL;
     }
-    PyObject *handle
-        = PyObject_CallMethod((PyObject *)self, "_call_soon", "OOO", a->lead[0], rest,
-                              a->context ? a->context : Py_None);
+    PyObject *handle = PyObject_CallMethod((PyObject *)self, "_call_soon", "OOO",
+                                           a->lead[0], rest,
+                                           a->context ? a->context : Py_None);
     Py_DECREF(rest);
     return handle;
 }
@@ -89,7 +89,8 @@ call_soon_slowly(LoopObject *self, struct args *a, bool any_thread)
         handle = call_hooked(self, a);
     }
     else {
-        handle = new_traced_handle(self, any_thread ? HANDLE_FROM_THREADS : HANDLE_PLAIN,
+        handle = new_traced_handle(self,
+                                   any_thread ? HANDLE_FROM_THREADS : HANDLE_PLAIN,
                                    a->lead[0], a->rest, a->nrest, a->context);
         if (handle != NULL && loop_push(self, handle) < 0) {
             Py_CLEAR(handle);
@@ -193,8 +194,8 @@ Loop__add_callback(PyObject *op, PyObject *handle)
 PyObject *
 Loop__add_callback_signalsafe(PyObject *op, PyObject *handle)
 {
-    PyObject *res
-        = PyObject_CallMethodOneArg(op, LOOP(op)->st->str__add_callback, handle);
+    PyObject *res = PyObject_CallMethodOneArg(op, LOOP(op)->st->str__add_callback,
+                                              handle);
     if (res == NULL) {
         return NULL;
     }
@@ -327,9 +328,8 @@ call_later_slowly(LoopObject *self, PyObject *delay, struct args *a)
     if (when == NULL) {
         return NULL;
     }
-    PyObject *handle = loop_hooked(self, HOOK_CALL_AT)
-        ? call_at_hooked(self, when, a)
-        : call_at_object(self, when, a);
+    PyObject *handle = loop_hooked(self, HOOK_CALL_AT) ? call_at_hooked(self, when, a)
+                                                       : call_at_object(self, when, a);
     Py_DECREF(when);
     return handle;
 }
@@ -452,8 +452,8 @@ ensure_no_transport(LoopObject *self, PyObject *file)
     core_state *st = self->st;
     PyObject *op = (PyObject *)self;
     PyObject *transports = PyObject_GetAttr(op, st->str__transports);
-    PyObject *data
-        = transports == NULL ? NULL : PyObject_GetAttr(transports, st->str_data);
+    PyObject *data = transports == NULL ? NULL
+                                        : PyObject_GetAttr(transports, st->str_data);
     Py_XDECREF(transports);
     bool none = data != NULL && PyDict_CheckExact(data)
         && (PyDict_GET_SIZE(data) == 0
@@ -463,7 +463,8 @@ ensure_no_transport(LoopObject *self, PyObject *file)
         return 0;
     }
     PyErr_Clear();
-    PyObject *res = PyObject_CallMethodOneArg(op, st->str__ensure_fd_no_transport, file);
+    PyObject *res = PyObject_CallMethodOneArg(op, st->str__ensure_fd_no_transport,
+                                              file);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
 }
@@ -491,8 +492,8 @@ add_watch(LoopObject *self, const struct args_spec *spec, PyObject *const *args,
     int fd = fd_of(self, file);
     /* fileno() may have closed the loop. */
     if (fd < 0 || loop_check_closed(self) < 0
-        || watch_set(&self->watches, &self->poll, fd,
-                     PyLong_Check(file) ? NULL : file, direction, handle, &replaced)
+        || watch_set(&self->watches, &self->poll, fd, PyLong_Check(file) ? NULL : file,
+                     direction, handle, &replaced)
             < 0) {
         Py_DECREF(handle);
         return NULL;
@@ -515,8 +516,8 @@ remove_watch(LoopObject *self, PyObject *file, unsigned direction)
 {
     if (UNLIKELY(self->selector == SELECTOR_FOREIGN)) {
         return loop_call_base(
-            self, direction == POLL_READ ? "_remove_reader" : "_remove_writer", &file, 1,
-            NULL);
+            self, direction == POLL_READ ? "_remove_reader" : "_remove_writer", &file,
+            1, NULL);
     }
     if (self->closed) {
         Py_RETURN_FALSE;
@@ -545,14 +546,14 @@ remove_watch(LoopObject *self, PyObject *file, unsigned direction)
     Py_RETURN_TRUE;
 }
 
-static const struct args_spec _add_reader_spec
-    = {"BaseSelectorEventLoop._add_reader", {"fd", "callback"}, 2, true};
-static const struct args_spec _add_writer_spec
-    = {"BaseSelectorEventLoop._add_writer", {"fd", "callback"}, 2, true};
-static const struct args_spec add_reader_spec
-    = {"BaseSelectorEventLoop.add_reader", {"fd", "callback"}, 2, false};
-static const struct args_spec add_writer_spec
-    = {"BaseSelectorEventLoop.add_writer", {"fd", "callback"}, 2, false};
+static const struct args_spec _add_reader_spec = {
+    "BaseSelectorEventLoop._add_reader", {"fd", "callback"}, 2, true};
+static const struct args_spec _add_writer_spec = {
+    "BaseSelectorEventLoop._add_writer", {"fd", "callback"}, 2, true};
+static const struct args_spec add_reader_spec = {
+    "BaseSelectorEventLoop.add_reader", {"fd", "callback"}, 2, false};
+static const struct args_spec add_writer_spec = {
+    "BaseSelectorEventLoop.add_writer", {"fd", "callback"}, 2, false};
 
 PyObject *
 Loop__add_reader(FASTCALL_ARGS)
@@ -616,9 +617,8 @@ remove_public(LoopObject *self, PyObject *file, unsigned direction)
     }
     bool read = direction == POLL_READ;
     if (loop_hooked(self, read ? HOOK_REMOVE_READER : HOOK_REMOVE_WRITER)) {
-        return PyObject_CallMethod((PyObject *)self,
-                                   read ? "_remove_reader" : "_remove_writer", "O",
-                                   file);
+        return PyObject_CallMethod(
+            (PyObject *)self, read ? "_remove_reader" : "_remove_writer", "O", file);
     }
     return remove_watch(self, file, direction);
 }

@@ -36,7 +36,8 @@ static int
 Loop_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     LoopObject *self = LOOP(op);
-    if (!PyArg_ParseTuple(args, ":Loop") || (kwargs != NULL && PyDict_Size(kwargs) > 0)) {
+    if (!PyArg_ParseTuple(args, ":Loop")
+        || (kwargs != NULL && PyDict_Size(kwargs) > 0)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "Loop() takes no keyword arguments");
         }
@@ -59,7 +60,7 @@ Loop_traverse(PyObject *op, visitproc visit, void *arg)
     }
     for (size_t i = 0; i < self->timers.len; i++) {
         TimerData *t = (TimerData *)((char *)self->timers.entries[i].node
-                             - offsetof(TimerData, node));
+                                     - offsetof(TimerData, node));
         Py_VISIT(timer_object(t));
     }
     int rc = watch_traverse(&self->watches, visit, arg);
@@ -290,8 +291,7 @@ BY_NAME(Loop_call_exception_handler, "BaseEventLoop.call_exception_handler", "co
 BY_NAME(Loop_set_debug, "BaseEventLoop.set_debug", "enabled")
 
 #define FAST METH_FASTCALL | METH_KEYWORDS
-#define FASTCALL(name)                                                                 \
-    {#name, _PyCFunction_CAST(Loop_##name), FAST, Loop_##name##_doc}
+#define FASTCALL(name) {#name, _PyCFunction_CAST(Loop_##name), FAST, Loop_##name##_doc}
 #define NAMED(name)                                                                    \
     {#name, _PyCFunction_CAST(Loop_##name##_by_name), FAST, Loop_##name##_doc}
 #define NOARGS(name) {#name, Loop_##name, METH_NOARGS, Loop_##name##_doc}
@@ -361,16 +361,11 @@ PyDoc_STRVAR(Loop_doc,
 "The native part of evloop.EventLoop.");
 
 static PyType_Slot Loop_slots[] = {
-    {Py_tp_new, Loop_new},
-    {Py_tp_init, Loop_init},
-    {Py_tp_dealloc, Loop_dealloc},
-    {Py_tp_traverse, Loop_traverse},
-    {Py_tp_clear, Loop_clear},
-    {Py_tp_setattro, Loop_setattro},
-    {Py_tp_methods, Loop_methods},
-    {Py_tp_getset, Loop_getset},
-    {Py_tp_doc, (void *)Loop_doc},
-    {0, NULL},
+    {Py_tp_new, Loop_new},         {Py_tp_init, Loop_init},
+    {Py_tp_dealloc, Loop_dealloc}, {Py_tp_traverse, Loop_traverse},
+    {Py_tp_clear, Loop_clear},     {Py_tp_setattro, Loop_setattro},
+    {Py_tp_methods, Loop_methods}, {Py_tp_getset, Loop_getset},
+    {Py_tp_doc, (void *)Loop_doc}, {0, NULL},
 };
 
 static PyType_Spec Loop_spec = {
@@ -390,8 +385,8 @@ setup_hook_names(core_state *st)
     };
     st->hook_names = PyTuple_New(LOOP_HOOK_COUNT);
     for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
-        PyObject *name
-            = st->hook_names == NULL ? NULL : PyUnicode_InternFromString(names[i]);
+        PyObject *name = st->hook_names == NULL ? NULL
+                                                : PyUnicode_InternFromString(names[i]);
         if (name == NULL) {
             return -1;
         }
@@ -425,7 +420,8 @@ loop_adopt_class(core_state *st, PyObject *cls)
 {
     for (PyMethodDef *def = Loop_methods; def->ml_name != NULL; def++) {
         PyObject *method = PyDescr_NewMethod((PyTypeObject *)cls, def);
-        int rc = method == NULL ? -1 : PyObject_SetAttrString(cls, def->ml_name, method);
+        int rc = method == NULL ? -1
+                                : PyObject_SetAttrString(cls, def->ml_name, method);
         Py_XDECREF(method);
         if (rc < 0) {
             return -1;

@@ -47,8 +47,8 @@ check_running(LoopObject *self)
         }
         return -1;
     }
-    PyObject *other
-        = PyObject_CallMethodNoArgs(self->st->events, self->st->str__get_running_loop);
+    PyObject *other = PyObject_CallMethodNoArgs(self->st->events,
+                                                self->st->str__get_running_loop);
     Py_XDECREF(other);
     if (other != NULL && other != Py_None) {
         PyErr_SetString(PyExc_RuntimeError,
@@ -60,8 +60,8 @@ check_running(LoopObject *self)
 static int
 set_running_loop(core_state *st, PyObject *loop)
 {
-    PyObject *res
-        = PyObject_CallMethodOneArg(st->events, st->str__set_running_loop, loop);
+    PyObject *res = PyObject_CallMethodOneArg(st->events, st->str__set_running_loop,
+                                              loop);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
 }
@@ -109,9 +109,7 @@ restore_asyncgen_hooks(PyObject *op)
     Py_XDECREF(set);
     Py_DECREF(old);
     Py_XDECREF(res);
-    return res == NULL
-        ? -1
-        : PyObject_SetAttr(op, st->str__old_agen_hooks, Py_None);
+    return res == NULL ? -1 : PyObject_SetAttr(op, st->str__old_agen_hooks, Py_None);
 }
 
 /* Undoes run_forever_setup(), as far as it came; all steps, the first error wins. */
@@ -160,8 +158,8 @@ run_forever_setup(LoopObject *self)
         : PyObject_CallMethod(st->sys_module, "get_asyncgen_hooks", NULL);
     rc = old == NULL ? -1 : PyObject_SetAttr(op, st->str__old_agen_hooks, old);
     Py_XDECREF(old);
-    PyObject *ident
-        = rc < 0 ? NULL : PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *ident = rc < 0 ? NULL
+                             : PyLong_FromUnsignedLong(PyThread_get_thread_ident());
     if (ident == NULL) {
         return -1;
     }
@@ -379,4 +377,3 @@ Loop_time(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignored))
 {
     return PyFloat_FromDouble((double)sys_now_ns() / 1e9);
 }
-

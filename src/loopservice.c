@@ -166,8 +166,8 @@ const char Loop_run_in_executor_doc[] = PyDoc_STR(
 "Returns a future. Raises RuntimeError if the loop is closed. Mirrors\n"
 "asyncio.loop.run_in_executor().");
 
-static const struct args_spec run_in_executor_spec
-    = {"BaseEventLoop.run_in_executor", {"executor", "func"}, 2, false};
+static const struct args_spec run_in_executor_spec = {
+    "BaseEventLoop.run_in_executor", {"executor", "func"}, 2, false};
 
 /* executor.submit(func, *args) */
 static PyObject *
@@ -214,8 +214,8 @@ Loop_run_in_executor(FASTCALL_ARGS)
         }
         Py_DECREF(res);
     }
-    PyObject *executor
-        = a.lead[0] == Py_None ? default_executor(op) : Py_NewRef(a.lead[0]);
+    PyObject *executor = a.lead[0] == Py_None ? default_executor(op)
+                                              : Py_NewRef(a.lead[0]);
     PyObject *work = executor == NULL ? NULL : submit(st, executor, &a);
     Py_XDECREF(executor);
     if (work == NULL) {
@@ -266,8 +266,8 @@ PyObject *
 Loop_set_exception_handler(PyObject *op, PyObject *handler)
 {
     if (handler != Py_None && !PyCallable_Check(handler)) {
-        PyErr_Format(PyExc_TypeError,
-                     "A callable object or None is expected, got %R", handler);
+        PyErr_Format(PyExc_TypeError, "A callable object or None is expected, got %R",
+                     handler);
         return NULL;
     }
     PyObject *value = handler == Py_None ? NULL : Py_NewRef(handler);
@@ -297,8 +297,7 @@ log_failure(core_state *st, const char *message)
     }
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
-    PyObject *method
-        = logger == NULL ? NULL : PyObject_GetAttr(logger, st->str_error);
+    PyObject *method = logger == NULL ? NULL : PyObject_GetAttr(logger, st->str_error);
     PyObject *args = method == NULL ? NULL : Py_BuildValue("(s)", message);
     PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O}", "exc_info", exc);
     PyObject *res = kwargs == NULL ? NULL : PyObject_Call(method, args, kwargs);
@@ -315,8 +314,8 @@ static int
 call_default_handler(PyObject *op, PyObject *context, const char *on_failure)
 {
     core_state *st = LOOP(op)->st;
-    PyObject *res
-        = PyObject_CallMethodOneArg(op, st->str_default_exception_handler, context);
+    PyObject *res = PyObject_CallMethodOneArg(op, st->str_default_exception_handler,
+                                              context);
     Py_XDECREF(res);
     return res != NULL ? 0 : log_failure(st, on_failure);
 }
@@ -408,10 +407,9 @@ Loop_call_exception_handler(PyObject *op, PyObject *context)
         return NULL;
     }
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *report
-        = Py_BuildValue("{s:s,s:O,s:O}", "message",
-                        "Unhandled error in exception handler", "exception", exc,
-                        "context", context);
+    PyObject *report = Py_BuildValue("{s:s,s:O,s:O}", "message",
+                                     "Unhandled error in exception handler",
+                                     "exception", exc, "context", context);
     Py_DECREF(exc);
     int rc = report == NULL
         ? -1
@@ -517,8 +515,8 @@ Loop__asyncgen_finalizer_hook(PyObject *op, PyObject *agen)
         return is_closed < 0 ? NULL : Py_NewRef(Py_None);
     }
     PyObject *create = PyObject_GetAttr(op, st->str_create_task);
-    PyObject *coro
-        = create == NULL ? NULL : PyObject_CallMethodNoArgs(agen, st->str_aclose);
+    PyObject *coro = create == NULL ? NULL
+                                    : PyObject_CallMethodNoArgs(agen, st->str_aclose);
     PyObject *res = coro == NULL
         ? NULL
         : PyObject_CallMethodObjArgs(op, st->str_call_soon_threadsafe, create, coro,

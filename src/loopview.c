@@ -76,7 +76,8 @@ Loop__scheduled_items(PyObject *op, PyObject *Py_UNUSED(ignored))
     struct heap *h = &LOOP(op)->timers;
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < h->len; i++) {
-        TimerData *t = (TimerData *)((char *)h->entries[i].node - offsetof(TimerData, node));
+        TimerData *t = (TimerData *)((char *)h->entries[i].node
+                                     - offsetof(TimerData, node));
         if (PyList_Append(list, timer_object(t)) < 0) {
             Py_CLEAR(list);
         }
@@ -90,8 +91,9 @@ Loop__scheduled_add(PyObject *op, PyObject *handle)
 {
     if (!handle_is_exact(handle) || HANDLE(handle)->kind != HANDLE_TIMER
         || HANDLE(handle)->loop != op || TIMER(handle)->node.index != HEAP_OUT) {
-        PyErr_SetString(PyExc_TypeError, "an unscheduled TimerHandle of this loop is "
-                                         "required");
+        PyErr_SetString(PyExc_TypeError,
+                        "an unscheduled TimerHandle of this loop is "
+                        "required");
         return NULL;
     }
     PyObject *when = PyObject_GetAttr(handle, LOOP(op)->st->str__when);

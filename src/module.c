@@ -43,13 +43,13 @@ import_objects(core_state *st)
 #undef IMPORT
     st->sighandler_noop = import_object("asyncio.unix_events", "_sighandler_noop");
     /* Its public name is deprecated from 3.14 on. */
-    st->iscoroutinefunction
-        = import_object("asyncio.coroutines", "_iscoroutinefunction");
+    st->iscoroutinefunction = import_object("asyncio.coroutines",
+                                            "_iscoroutinefunction");
     if (st->iscoroutinefunction == NULL
         && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
-        st->iscoroutinefunction
-            = import_object("asyncio.coroutines", "iscoroutinefunction");
+        st->iscoroutinefunction = import_object("asyncio.coroutines",
+                                                "iscoroutinefunction");
     }
     st->empty_tuple = PyTuple_New(0);
     st->kw_loop = PyTuple_Pack(1, st->str_loop);
@@ -63,8 +63,8 @@ import_objects(core_state *st)
 static int
 inspect_asyncio(core_state *st)
 {
-    PyObject *defaults
-        = PyObject_GetAttrString(st->format_callback_source, "__kwdefaults__");
+    PyObject *defaults = PyObject_GetAttrString(st->format_callback_source,
+                                                "__kwdefaults__");
     if (defaults == NULL) {
         return -1;
     }
@@ -168,15 +168,9 @@ static PyModuleDef_Slot core_slots[] = {
 PyDoc_STRVAR(core_doc, "The native part of evloop; import evloop instead.");
 
 struct PyModuleDef core_module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "evloop._core",
-    .m_doc = core_doc,
-    .m_size = sizeof(core_state),
-    .m_methods = core_methods,
-    .m_slots = core_slots,
-    .m_traverse = core_traverse,
-    .m_clear = core_clear,
-    .m_free = core_free,
+    PyModuleDef_HEAD_INIT,        .m_name = "evloop._core",  .m_doc = core_doc,
+    .m_size = sizeof(core_state), .m_methods = core_methods, .m_slots = core_slots,
+    .m_traverse = core_traverse,  .m_clear = core_clear,     .m_free = core_free,
 };
 
 PyMODINIT_FUNC

@@ -150,8 +150,8 @@ as_runtime_error(void)
 static int
 set_wakeup_fd(LoopObject *self, int fd)
 {
-    PyObject *res
-        = PyObject_CallMethod(self->st->signal_module, "set_wakeup_fd", "i", fd);
+    PyObject *res = PyObject_CallMethod(self->st->signal_module, "set_wakeup_fd", "i",
+                                        fd);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
 }
@@ -241,8 +241,9 @@ install_handler(LoopObject *self, PyObject *sig)
                                         st->sighandler_noop);
     if (res != NULL) {
         /* SA_RESTART, so that few system calls are interrupted. */
-        Py_SETREF(res, PyObject_CallMethod(st->signal_module, "siginterrupt", "OO", sig,
-                                           Py_False));
+        Py_SETREF(res,
+                  PyObject_CallMethod(st->signal_module, "siginterrupt", "OO", sig,
+                                      Py_False));
     }
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
@@ -304,8 +305,8 @@ Loop_add_signal_handler(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (handlers == NULL) {
         return NULL;
     }
-    PyObject *handle = handle_new(self->st, HANDLE_PLAIN, op, callback,
-                                  a.rest, a.nrest, NULL);
+    PyObject *handle = handle_new(self->st, HANDLE_PLAIN, op, callback, a.rest, a.nrest,
+                                  NULL);
     int debug = handle == NULL ? -1 : loop_get_debug(self->st, op);
     if (debug < 0 || (debug && handle_trace(handle) < 0)
         || PyDict_SetItem(handlers, sig, handle) < 0) {
