@@ -144,10 +144,12 @@ Handle_traverse(PyObject *op, visitproc visit, void *arg)
     if (h->kind == HANDLE_TIMER) {
         Py_VISIT(TIMER(op)->when_object);
     }
-    PyObject **weak = weaklist_slot(op);
-    for (PyObject **slot = BASE_SLOTS(op); slot < BASE_SLOTS_END(op); slot++) {
-        if (slot != weak) {
-            Py_VISIT(*slot);
+    if (UNLIKELY(has_base_slots(op))) {
+        PyObject **weak = weaklist_slot(op);
+        for (PyObject **slot = BASE_SLOTS(op); slot < BASE_SLOTS_END(op); slot++) {
+            if (slot != weak) {
+                Py_VISIT(*slot);
+            }
         }
     }
     return 0;

@@ -267,7 +267,7 @@ int64_t
 loop_key_of(double when)
 {
     double ns = ceil(when * 1e9);
-    if (ns <= (double)INT64_MIN) {
+    if (!(ns > (double)INT64_MIN)) { /* NaN too */
         return INT64_MIN;
     }
     return ns < (double)INT64_MAX ? (int64_t)ns : INT64_MAX;
@@ -645,7 +645,7 @@ loop_gather_hooked(LoopObject *self)
     }
     double end = now + fmax(resolution, nextafter(now, INFINITY) - now);
     while (self->timers.len > 0
-           && TIMER_OF_NODE(self->timers.entries[0].node)->when < end) {
+           && !(TIMER_OF_NODE(self->timers.entries[0].node)->when >= end)) {
         if (loop_pop_timer(self) < 0) {
             return -1;
         }

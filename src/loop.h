@@ -160,7 +160,7 @@ int loop_timer_cancelled(PyObject *loop, PyObject *handle);
 int loop_add_timer(LoopObject *self, PyObject *handle, int64_t key);
 /* Takes the timer out, if it is in this loop's heap; its reference goes. */
 void loop_remove_timer(LoopObject *self, PyObject *handle);
-/* Seconds as a key: rounded up, so that a timer is never early. No NaN. */
+/* Seconds as a key: rounded up, so that a timer is never early. NaN: due now. */
 int64_t loop_key_of(double when);
 
 /* Appends a handle to the ready queue; takes a new reference. */

@@ -246,11 +246,12 @@ check_timer_call(LoopObject *self, struct args *a)
     return self->debug ? check_in_debug(self, a->lead[1], "call_at", false) : 0;
 }
 
-/* asyncio meets it later, and ends run_forever() with this error. */
+/* NaN is due at once until Python 3.12. From 3.13 on it makes asyncio's run_forever()
+ * raise this error, which is better raised by the call that is wrong. */
 static int
 refuse_nan(double seconds)
 {
-    if (UNLIKELY(isnan(seconds))) {
+    if (PY_VERSION_HEX >= 0x030D0000 && UNLIKELY(isnan(seconds))) {
         PyErr_SetString(PyExc_ValueError, "cannot convert float NaN to integer");
         return -1;
     }

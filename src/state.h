@@ -8,7 +8,7 @@
 
 #include "base.h"
 
-#define HANDLE_FREELIST_MAX HARD_OR(0, 1024)
+#define HANDLE_FREELIST_MAX HARD_OR(0, 4096)
 
 /* Kinds of handles. The first two are asyncio's; the third is what asyncio's
  * call_soon_threadsafe() returns from Python 3.14 on. */

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import sys
 import threading
 import time
 from decimal import Decimal
@@ -267,9 +268,9 @@ def test_not_a_number(same_outcome, method):
             rescue.cancel()
             rescue.join()
 
-    exc = same_outcome(schedule_and_run)
-    assert isinstance(exc, ValueError)
-    assert str(exc) == "cannot convert float NaN to integer"
+    outcome = same_outcome(schedule_and_run)
+    # Before Python 3.13 it is due at once.
+    assert isinstance(outcome, ValueError) == (sys.version_info >= (3, 13))
 
 
 def test_not_a_number_leaves_other_timers_alone(loop):
