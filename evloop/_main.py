@@ -64,7 +64,8 @@ def _run_path(path: str) -> None:
     _set_path0(os.path.dirname(os.path.realpath(path)))
     namespace = _main_globals()
     namespace["__file__"] = path
-    namespace["__cached__"] = None
+    if sys.version_info < (3, 15):
+        namespace["__cached__"] = None
     namespace["__loader__"] = importlib.machinery.SourceFileLoader("__main__", path)
     exec(code, namespace)
 

@@ -88,3 +88,13 @@ args_parse_one(const struct args_spec *spec, PyObject *const *argv, Py_ssize_t n
     }
     return a.lead[0];
 }
+
+int
+args_refuse_deletion(PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "the attribute cannot be deleted");
+        return -1;
+    }
+    return 0;
+}

@@ -43,6 +43,9 @@ args_parse(const struct args_spec *spec, PyObject *const *argv, Py_ssize_t nargs
     return 0;
 }
 
+/* For setters: AttributeError if the attribute is being deleted. */
+int args_refuse_deletion(PyObject *value);
+
 /* For a method of exactly one argument, by position or by name: that argument,
  * borrowed, or NULL with an exception set. */
 PyObject *args_parse_one(const struct args_spec *spec, PyObject *const *argv,

@@ -137,6 +137,7 @@ Handle_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(h->loop);
     Py_VISIT(h->context);
     Py_VISIT(h->callback);
+    Py_VISIT(h->repr);
     Py_VISIT(h->source_traceback);
     for (int i = 1; i <= h->nargs; i++) {
         Py_VISIT(h->argv[i]);
@@ -155,9 +156,10 @@ Handle_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-/* Drops the arguments; our own state is whole before any of them runs Python. */
+/* Puts one object, or with NULL none, where the arguments are; steals it. Our own
+ * state is whole before any of those that go can run Python code. */
 static inline void
-handle_drop_args(HandleData *h)
+handle_put_args_steal(HandleData *h, PyObject *args)
 {
     PyObject *gone[1 + HANDLE_INLINE_ARGS];
     int n = h->nargs;
@@ -165,8 +167,9 @@ handle_drop_args(HandleData *h)
         gone[i] = h->argv[i];
         h->argv[i] = NULL;
     }
-    h->args = ARGS_NONE;
-    h->nargs = 0;
+    h->argv[1] = args;
+    h->nargs = args != NULL;
+    h->args = args != NULL ? ARGS_OBJECT : ARGS_NONE;
     for (int i = 1; i <= n; i++) {
         Py_DECREF(gone[i]);
     }
@@ -177,7 +180,7 @@ Handle_clear(PyObject *op)
 {
     HandleData *h = HANDLE(op);
     Py_CLEAR(h->callback);
-    handle_drop_args(h);
+    handle_put_args_steal(h, NULL);
     Py_CLEAR(h->context);
     Py_CLEAR(h->loop);
     Py_CLEAR(h->repr);
@@ -196,20 +199,26 @@ Handle_clear(PyObject *op)
     return 0;
 }
 
-static void
-handle_free(PyObject *op)
+/* Lets go of all it holds. */
+static inline void
+handle_empty(PyObject *op)
 {
     if (UNLIKELY(*weaklist_slot(op) != NULL)) {
         PyObject_ClearWeakRefs(op);
     }
     (void)Handle_clear(op);
+}
+
+/* Keeps the empty object for reuse, or frees it. */
+static inline void
+handle_free(PyObject *op)
+{
     PyTypeObject *type = Py_TYPE(op);
     HandleData *h = HANDLE(op);
     core_state *st = h->st;
     enum handle_kind kind = h->kind;
-    st->live_handles[kind]--;
     assert(kind != HANDLE_TIMER || TIMER(op)->node.index == HEAP_OUT);
-    if (handle_is_exact(op) && st->handle_free[kind] < HANDLE_FREELIST_MAX) {
+    if (LIKELY(handle_is_exact(op) && st->handle_free[kind] < st->handle_free_max)) {
         h->cancelled = false;
         if (kind == HANDLE_TIMER) {
             TIMER(op)->marked = false;
@@ -217,11 +226,15 @@ handle_free(PyObject *op)
         h->loop = st->handle_freelist[kind];
         st->handle_freelist[kind] = op;
         st->handle_free[kind]++;
+        st->live_handles[kind]--;
+        Py_DECREF(type);
     }
     else {
         type->tp_free(op);
+        Py_DECREF(type);
+        st->live_handles[kind]--;
+        state_free_if_dead(st);
     }
-    Py_DECREF(type);
 }
 
 /* A handle can hold another as an argument, and so on without end. From 3.14 on the
@@ -237,16 +250,18 @@ Handle_dealloc(PyObject *op)
     core_state *st = HANDLE(op)->st;
     if (UNLIKELY(st->nested_deallocs >= NESTED_MAX)) {
         Py_TRASHCAN_BEGIN(op, Handle_dealloc)
+        handle_empty(op);
         handle_free(op);
         Py_TRASHCAN_END
         return;
     }
     st->nested_deallocs++;
-    handle_free(op);
+    handle_empty(op);
     st->nested_deallocs--;
 #else
-    handle_free(op);
+    handle_empty(op);
 #endif
+    handle_free(op);
 }
 
 void
@@ -270,9 +285,21 @@ handle_get_args(HandleData *h)
     if (h->args != ARGS_INLINE) {
         return Py_NewRef(h->args == ARGS_OBJECT ? h->argv[1] : Py_None);
     }
-    PyObject *tuple = PyTuple_New(h->nargs);
-    for (int i = 0; tuple != NULL && i < h->nargs; i++) {
-        PyTuple_SET_ITEM(tuple, i, Py_NewRef(h->argv[1 + i]));
+    /* References of our own: to make a tuple can run Python code (until 3.11), which
+     * may cancel this handle. */
+    PyObject *argv[1 + HANDLE_INLINE_ARGS];
+    int n = h->nargs;
+    for (int i = 1; i <= n; i++) {
+        argv[i] = Py_NewRef(h->argv[i]);
+    }
+    PyObject *tuple = PyTuple_New(n);
+    for (int i = 1; i <= n; i++) {
+        if (tuple != NULL) {
+            PyTuple_SET_ITEM(tuple, i - 1, argv[i]);
+        }
+        else {
+            Py_DECREF(argv[i]);
+        }
     }
     return tuple;
 }
@@ -280,16 +307,7 @@ handle_get_args(HandleData *h)
 void
 handle_assign_args(HandleData *h, PyObject *value)
 {
-    Py_INCREF(value);
-    handle_drop_args(h);
-    handle_drop_args(h); /* what an argument's finaliser may have put there */
-    if (value == Py_None) {
-        Py_DECREF(value);
-        return;
-    }
-    h->argv[1] = value;
-    h->nargs = 1;
-    h->args = ARGS_OBJECT;
+    handle_put_args_steal(h, value == Py_None ? NULL : Py_NewRef(value));
 }
 
 /* --- running ------------------------------------------------------------------ */
@@ -309,7 +327,8 @@ call_in_any_context(core_state *st, PyObject *context, PyObject *callback,
     }
     PyObject *extended = PySequence_InPlaceConcat(list, args);
     if (extended == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) && Py_TYPE(args)->tp_iter == NULL
+            && !PySequence_Check(args)) {
             PyErr_Format(PyExc_TypeError,
                          "Value after * must be an iterable, not %.200s",
                          Py_TYPE(args)->tp_name);
@@ -431,51 +450,55 @@ handle_error_message(PyObject *op)
     return message;
 }
 
-/* Hands the exception being raised to the loop's exception handler. */
-static int
-handle_report_error(PyObject *op)
+/* {'message': ..., 'exception': ..., 'handle': ..., 'source_traceback': ...} */
+static PyObject *
+handle_error_context(PyObject *op, PyObject *exc)
 {
-    HandleData *h = HANDLE(op);
-    core_state *st = h->st;
-    if (PyErr_ExceptionMatches(PyExc_SystemExit)
-        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        return -1;
-    }
-    int rc = -1;
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *loop = Py_NewRef(h->loop ? h->loop : Py_None);
     PyObject *message = handle_error_message(op);
     PyObject *context = message == NULL
         ? NULL
         : Py_BuildValue("{s:O,s:O,s:O}", "message", message, "exception", exc, "handle",
                         op);
-    if (context != NULL && h->source_traceback != NULL) {
-        int full = PyObject_IsTrue(h->source_traceback);
+    Py_XDECREF(message);
+    PyObject *traceback = Py_XNewRef(HANDLE(op)->source_traceback);
+    if (context != NULL && traceback != NULL) {
+        int full = PyObject_IsTrue(traceback);
         if (full < 0
             || (full
-                && PyDict_SetItemString(context, "source_traceback",
-                                        h->source_traceback)
-                    < 0)) {
+                && PyDict_SetItemString(context, "source_traceback", traceback) < 0)) {
             Py_CLEAR(context);
         }
     }
-    if (context != NULL) {
-        PyObject *res = PyObject_CallMethodOneArg(loop, st->str_call_exception_handler,
-                                                  context);
-        rc = res == NULL ? -1 : 0;
-        Py_XDECREF(res);
-        Py_DECREF(context);
+    Py_XDECREF(traceback);
+    return context;
+}
+
+/* Hands the exception being raised to the loop's exception handler. While that runs
+ * it is the exception being handled, as in the except clause that asyncio has here. */
+static int
+handle_report_error(PyObject *op)
+{
+    core_state *st = HANDLE(op)->st;
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)
+        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
     }
-    if (rc < 0 && message == NULL) {
-        /* What could not be formatted must not hide the callback's own error. */
-        PyObject *second = PyErr_GetRaisedException();
-        PyException_SetContext(second, Py_NewRef(exc));
-        PyErr_SetRaisedException(second);
-    }
-    Py_XDECREF(message);
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = PyErr_GetHandledException();
+    PyErr_SetHandledException(exc);
+    PyObject *loop = HANDLE(op)->loop;
+    loop = Py_NewRef(loop ? loop : Py_None);
+    PyObject *context = handle_error_context(op, exc);
+    PyObject *res = context == NULL
+        ? NULL
+        : PyObject_CallMethodOneArg(loop, st->str_call_exception_handler, context);
+    Py_XDECREF(context);
     Py_DECREF(loop);
+    PyErr_SetHandledException(outer);
+    Py_XDECREF(outer);
     Py_DECREF(exc);
-    return rc;
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
 }
 
 static void
@@ -523,13 +546,19 @@ handle_run(PyObject *op)
 {
     HandleData *h = HANDLE(op);
     PyObject *result;
-    if (h->kind == HANDLE_THREADSAFE && THREADSAFE(op)->runner == 0) {
+    if (h->kind == HANDLE_THREADSAFE) {
+        ThreadSafeData *t = THREADSAFE(op);
         if (h->cancelled) {
             return 0;
         }
-        THREADSAFE(op)->runner = PyThread_get_thread_ident();
+        bool outermost = t->runner == 0;
+        if (outermost) {
+            t->runner = PyThread_get_thread_ident();
+        }
         result = handle_call(h);
-        threadsafe_end_run(THREADSAFE(op));
+        if (outermost) {
+            threadsafe_end_run(t);
+        }
     }
     else {
         result = handle_call(h);
@@ -575,7 +604,7 @@ handle_cancel(PyObject *op)
     }
     PyObject *callback = h->callback;
     h->callback = NULL;
-    handle_drop_args(h);
+    handle_put_args_steal(h, NULL);
     Py_XDECREF(callback);
     return 0;
 }

@@ -21,7 +21,7 @@ enum handle_args {
 };
 
 typedef struct {
-    core_state *st;     /* lives as long as the object's type */
+    core_state *st;     /* see state.h: it outlives the object */
     PyObject *loop;     /* strong; any object with asyncio's loop methods */
     PyObject *context;  /* strong; usually an exact Context */
     PyObject *callback; /* strong; NULL reads as None */
@@ -56,6 +56,8 @@ extern Py_ssize_t handle_offset;
 #define HANDLE(op) ((HandleData *)((char *)(op) + handle_offset))
 #define TIMER(op) ((TimerData *)((char *)(op) + handle_offset))
 #define THREADSAFE(op) ((ThreadSafeData *)((char *)(op) + handle_offset))
+
+#define TIMER_OF_NODE(n) ((TimerData *)((char *)(n) - offsetof(TimerData, node)))
 
 static inline PyObject *
 timer_object(TimerData *t)

@@ -1,6 +1,7 @@
 /* handleobj.c - Handle, TimerHandle and _ThreadSafeHandle as Python sees them: making
  * them by hand, methods, attributes and types. Their life and running: handle.c. */
 
+#include "args.h"
 #include "compat.h"
 #include "handle.h"
 #include "loop.h"
@@ -27,7 +28,7 @@ Handle_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
     if (module == NULL) {
         return NULL;
     }
-    core_state *st = PyModule_GetState(module);
+    core_state *st = state_of(module);
     PyObject *op = type->tp_alloc(type, 0);
     if (op == NULL) {
         return NULL;
@@ -277,19 +278,9 @@ Handle_get_field(PyObject *op, void *closure)
 }
 
 static int
-no_deletion(PyObject *value)
-{
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the attribute cannot be deleted");
-        return -1;
-    }
-    return 0;
-}
-
-static int
 Handle_set_field(PyObject *op, PyObject *value, void *closure)
 {
-    if (no_deletion(value) < 0) {
+    if (args_refuse_deletion(value) < 0) {
         return -1;
     }
     PyObject **field = (PyObject **)((char *)HANDLE(op) + (size_t)closure);
@@ -306,7 +297,7 @@ Handle_get_args(PyObject *op, void *Py_UNUSED(closure))
 static int
 Handle_set_args(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (no_deletion(value) < 0) {
+    if (args_refuse_deletion(value) < 0) {
         return -1;
     }
     handle_assign_args(HANDLE(op), value);
@@ -322,7 +313,7 @@ Handle_get__cancelled(PyObject *op, void *Py_UNUSED(closure))
 static int
 Handle_set__cancelled(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    int rc = no_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
+    int rc = args_refuse_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
     if (rc < 0) {
         return -1;
     }
@@ -353,7 +344,7 @@ timer_set_when(PyObject *op, PyObject *value)
 static int
 TimerHandle_set_when(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (no_deletion(value) < 0) {
+    if (args_refuse_deletion(value) < 0) {
         return -1;
     }
     timer_set_when(op, value);
@@ -370,7 +361,7 @@ TimerHandle_get_scheduled(PyObject *op, void *Py_UNUSED(closure))
 static int
 TimerHandle_set_scheduled(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    int rc = no_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
+    int rc = args_refuse_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
     if (rc < 0) {
         return -1;
     }
@@ -482,7 +473,9 @@ handle_find_offset(PyObject *const *bases)
                         "asyncio's handles differ between two interpreters");
         return -1;
     }
-    handle_offset = offset;
+    if (handle_offset == 0) {
+        handle_offset = offset;
+    }
     return 0;
 }
 

@@ -4,8 +4,10 @@
  * looks every turn. We look every turn too, but
  *  - not when nothing is watched: there is nothing to see;
  *  - not when QUIET_TURNS turns in a row have seen nothing and made no timer due:
- *    then at most POLL_EVERY_NS pass between two looks. The clock itself is read
- *    every `quota` turns, a number that halves when turns are slow.
+ *    then POLL_EVERY_NS pass between two looks. The clock itself is read every
+ *    `quota` turns, a number that halves when turns are slow; in between, a look at
+ *    the coarse clock (a fourth of the price) ends the skipping when it ticks: turns
+ *    that suddenly become slow delay a look by one tick and one turn at most.
  * Whatever may make an event likely (a new watch, a timer due soon) calls
  * loop_expect_events(), which begins the count of quiet turns anew. */
 
@@ -22,12 +24,11 @@
 #define QUIET_TURNS HARD_OR(INT_MAX, 8)
 #define POLL_EVERY_NS (100 * 1000)
 #define QUOTA_MAX 16
-/* Callbacks that are no Python code never let other threads in: do so ourselves. */
-#define TURNS_WITH_GIL_MAX 256
+/* Callbacks that are no Python code never let other threads and signal handlers in: we
+ * do, once in a tick of the coarse clock, which is read after so many callbacks. */
+#define CALLBACKS_PER_LOOK 8
 /* asyncio's MAXIMUM_SELECT_TIMEOUT: a day. */
 #define SLEEP_MAX_NS (24 * 3600 * NS_PER_SEC)
-
-#define TIMER_OF_NODE(n) ((TimerData *)((char *)(n) - offsetof(TimerData, node)))
 
 /* --- hooks -------------------------------------------------------------------- */
 
@@ -62,7 +63,11 @@ selector_kind(PyObject *selector)
         return SELECTOR_OURS;
     }
     /* A wrapper hands on what it does not know. */
-    return PyObject_HasAttrString(selector, mark) ? SELECTOR_WRAPPED : SELECTOR_FOREIGN;
+    PyObject *found = PyObject_GetAttrString(selector, mark);
+    bool wrapped = found == Py_True;
+    Py_XDECREF(found);
+    PyErr_Clear();
+    return wrapped ? SELECTOR_WRAPPED : SELECTOR_FOREIGN;
 }
 
 int
@@ -74,7 +79,8 @@ Loop_setattro(PyObject *op, PyObject *name, PyObject *value)
     }
     core_state *st = self->st;
     for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
-        if (PyUnicode_Compare(name, PyTuple_GET_ITEM(st->hook_names, i)) == 0) {
+        PyObject *hook = PyTuple_GET_ITEM(st->hook_names, i);
+        if (name == hook || PyUnicode_Compare(name, hook) == 0) {
             unsigned bit = 1u << i;
             self->instance_hooks = value != NULL ? self->instance_hooks | bit
                                                  : self->instance_hooks & ~bit;
@@ -168,6 +174,10 @@ loop_call_base(LoopObject *self, const char *method, PyObject *const *args,
 static int
 os_error(int rc)
 {
+    if (rc == -ENOMEM) {
+        PyErr_NoMemory();
+        return -1;
+    }
     errno = -rc;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
@@ -233,10 +243,8 @@ loop_after_fork(LoopObject *self)
     }
     sys_close(&self->wake_fd);
     self->wake_fd = wake_fd;
-    if (self->signal_fd[0] >= 0) {
-        sys_close(&self->signal_fd[0]);
-        sys_close(&self->signal_fd[1]);
-    }
+    sys_close(&self->signal_fd[0]);
+    sys_close(&self->signal_fd[1]);
     rc = loop_add_own_fds(self);
     if (rc < 0) {
         return os_error(rc);
@@ -350,7 +358,6 @@ loop_deliver(LoopObject *self, int fd, unsigned direction, PyObject *handle)
     if (handle == NULL) {
         return 0;
     }
-    assert(handle_is_exact(handle));
     return HANDLE(handle)->cancelled ? loop_forget_watch(self, fd, direction)
                                      : loop_push(self, handle);
 }
@@ -440,7 +447,6 @@ loop_wait(LoopObject *self, int64_t timeout)
     n = poll_wait(&self->poll, timeout);
     Py_END_ALLOW_THREADS
     self->sleep = LOOP_AWAKE;
-    self->turns_with_gil = 0;
     return n;
 }
 
@@ -454,9 +460,6 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
     }
     if (loop_check_closed(self) < 0 || loop_own_poll(self) < 0) {
         return -1;
-    }
-    if (timeout != 0 && PyErr_CheckSignals() < 0) {
-        return -1; /* one that came just now would not end the wait */
     }
     if (self->sleep == LOOP_ROUSED || ring_len(&self->ready) > 0) {
         timeout = 0;
@@ -486,10 +489,11 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
 static bool
 loop_may_skip_poll(LoopObject *self)
 {
-    if (self->skip > 0) {
+    if (self->skip > 0 && sys_now_coarse_ns() == self->coarse_at) {
         self->skip--;
         return true;
     }
+    self->skip = 0;
     if (self->quiet < QUIET_TURNS) {
         return false;
     }
@@ -504,6 +508,7 @@ loop_may_skip_poll(LoopObject *self)
         return false;
     }
     self->skip = self->quota;
+    self->coarse_at = sys_now_coarse_ns();
     return true;
 }
 
@@ -514,11 +519,16 @@ loop_is_blind(const LoopObject *self)
     return self->watches.count == 0 && self->signal_fd[0] < 0 && HARD_OR(false, true);
 }
 
-/* Lets other threads and signal handlers in when no Python code has done so. */
+/* Lets other threads and signal handlers in, if that is due. */
 static int
 loop_breathe(LoopObject *self)
 {
-    self->turns_with_gil = 0;
+    self->callbacks = 0;
+    int64_t now = sys_now_coarse_ns();
+    if (now == self->breathed_at) {
+        return 0;
+    }
+    self->breathed_at = now;
     Py_BEGIN_ALLOW_THREADS
     Py_END_ALLOW_THREADS
     return PyErr_CheckSignals();
@@ -531,10 +541,6 @@ static int
 loop_gather(LoopObject *self)
 {
     bool busy = ring_len(&self->ready) > 0 || self->stopping;
-    if (busy && UNLIKELY(++self->turns_with_gil >= TURNS_WITH_GIL_MAX)
-        && loop_breathe(self) < 0) {
-        return -1;
-    }
     if (busy && !self->stopping && loop_may_skip_poll(self)) {
         return 0;
     }
@@ -643,7 +649,8 @@ loop_gather_hooked(LoopObject *self)
     if (resolution == -1 && PyErr_Occurred()) {
         return -1;
     }
-    double end = now + fmax(resolution, nextafter(now, INFINITY) - now);
+    double step = PY_VERSION_HEX >= 0x030F0000 ? nextafter(now, INFINITY) - now : 0;
+    double end = now + fmax(resolution, step);
     while (self->timers.len > 0
            && !(TIMER_OF_NODE(self->timers.entries[0].node)->when >= end)) {
         if (loop_pop_timer(self) < 0) {
@@ -732,7 +739,9 @@ loop_run_batch(LoopObject *self)
                                        : loop_run_item(self, item);
         }
         Py_DECREF(item);
-        if (UNLIKELY(rc < 0)) {
+        if (UNLIKELY(rc < 0)
+            || (UNLIKELY(++self->callbacks >= CALLBACKS_PER_LOOK)
+                && loop_breathe(self) < 0)) {
             return -1;
         }
     }
@@ -744,6 +753,10 @@ loop_run_once(LoopObject *self)
 {
     if (UNLIKELY(self->closed)) {
         return loop_check_closed(self);
+    }
+    /* Before the timeout is computed: a signal's handler may stop() or schedule. */
+    if (ring_len(&self->ready) == 0 && !self->stopping && PyErr_CheckSignals() < 0) {
+        return -1;
     }
     int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN)
                       || self->selector != SELECTOR_OURS)

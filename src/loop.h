@@ -40,7 +40,7 @@
     X(HOOK_RUN_FOREVER, "run_forever")                                                 \
     X(HOOK_GET_DEBUG, "get_debug")                                                     \
     X(HOOK_IS_RUNNING, "is_running")                                                   \
-    X(HOOK_IS_CLOSED, "is_closed")
+    X(HOOK_ENSURE_NO_TRANSPORT, "_ensure_fd_no_transport")
 
 enum loop_hook_index {
 #define INDEX(hook, name) hook##_INDEX,
@@ -73,7 +73,7 @@ enum loop_selector { SELECTOR_OURS, SELECTOR_WRAPPED, SELECTOR_FOREIGN };
 
 typedef struct {
     PyObject_HEAD
-    core_state *st; /* lives as long as the object's type */
+    core_state *st; /* see state.h: it outlives the object */
 
     struct ring ready;  /* of strong references to handles, ours or anyone's */
     struct heap timers; /* of timers; each entry owns a reference to its handle */
@@ -97,10 +97,12 @@ typedef struct {
     /* Skipping of polls; see loop.c. */
     int64_t polled_at;
     int64_t checked_at;
+    int64_t coarse_at;
     int quiet;
     int quota;
     int skip;
-    int turns_with_gil;
+    int callbacks; /* since the last look at breathed_at */
+    int64_t breathed_at;
 
     PyObject *debug_object;      /* strong, as given to set_debug(); NULL: False */
     PyObject *task_factory;      /* strong or NULL */

@@ -85,7 +85,9 @@ call_soon_slowly(LoopObject *self, struct args *a, bool any_thread)
         return NULL;
     }
     PyObject *handle;
-    if (loop_hooked(self, HOOK_CALL_SOON)) {
+    /* From 3.14 on asyncio's call_soon_threadsafe() makes its own kind of handle. */
+    bool own_kind = any_thread && HANDLE_FROM_THREADS != HANDLE_PLAIN;
+    if (!own_kind && loop_hooked(self, HOOK_CALL_SOON)) {
         handle = call_hooked(self, a);
     }
     else {
@@ -221,7 +223,7 @@ static PyObject *
 schedule_timer(LoopObject *self, struct args *a, int64_t key, double when,
                PyObject *when_object)
 {
-    PyObject *handle = self->debug
+    PyObject *handle = self->debug || loop_hooked(self, HOOK_GET_DEBUG)
         ? new_traced_handle(self, HANDLE_TIMER, a->lead[1], a->rest, a->nrest,
                             a->context)
         : handle_new(self->st, HANDLE_TIMER, (PyObject *)self, a->lead[1], a->rest,
@@ -452,18 +454,21 @@ ensure_no_transport(LoopObject *self, PyObject *file)
 {
     core_state *st = self->st;
     PyObject *op = (PyObject *)self;
-    PyObject *transports = PyObject_GetAttr(op, st->str__transports);
-    PyObject *data = transports == NULL ? NULL
-                                        : PyObject_GetAttr(transports, st->str_data);
-    Py_XDECREF(transports);
-    bool none = data != NULL && PyDict_CheckExact(data)
-        && (PyDict_GET_SIZE(data) == 0
-            || (PyLong_CheckExact(file) && PyDict_Contains(data, file) == 0));
-    Py_XDECREF(data);
-    if (none) {
-        return 0;
+    if (!loop_hooked(self, HOOK_ENSURE_NO_TRANSPORT)) {
+        PyObject *transports = PyObject_GetAttr(op, st->str__transports);
+        PyObject *data = transports == NULL
+            ? NULL
+            : PyObject_GetAttr(transports, st->str_data);
+        Py_XDECREF(transports);
+        bool none = data != NULL && PyDict_CheckExact(data)
+            && (PyDict_GET_SIZE(data) == 0
+                || (PyLong_CheckExact(file) && PyDict_Contains(data, file) == 0));
+        Py_XDECREF(data);
+        if (none) {
+            return 0;
+        }
+        PyErr_Clear();
     }
-    PyErr_Clear();
     PyObject *res = PyObject_CallMethodOneArg(op, st->str__ensure_fd_no_transport,
                                               file);
     Py_XDECREF(res);
@@ -618,8 +623,13 @@ remove_public(LoopObject *self, PyObject *file, unsigned direction)
     }
     bool read = direction == POLL_READ;
     if (loop_hooked(self, read ? HOOK_REMOVE_READER : HOOK_REMOVE_WRITER)) {
-        return PyObject_CallMethod(
-            (PyObject *)self, read ? "_remove_reader" : "_remove_writer", "O", file);
+        PyObject *name = PyUnicode_FromString(read ? "_remove_reader"
+                                                   : "_remove_writer");
+        PyObject *res = name == NULL
+            ? NULL
+            : PyObject_CallMethodOneArg((PyObject *)self, name, file);
+        Py_XDECREF(name);
+        return res;
     }
     return remove_watch(self, file, direction);
 }

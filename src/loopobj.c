@@ -23,7 +23,7 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     if (self == NULL) {
         return NULL;
     }
-    self->st = PyModule_GetState(module);
+    self->st = state_of(module);
     self->st->live_loops++;
     self->closed = true;
     self->poll.fd = -1;
@@ -59,8 +59,7 @@ Loop_traverse(PyObject *op, visitproc visit, void *arg)
         Py_VISIT((PyObject *)ring_at(&self->ready, i));
     }
     for (size_t i = 0; i < self->timers.len; i++) {
-        TimerData *t = (TimerData *)((char *)self->timers.entries[i].node
-                                     - offsetof(TimerData, node));
+        TimerData *t = TIMER_OF_NODE(self->timers.entries[i].node);
         Py_VISIT(timer_object(t));
     }
     int rc = watch_traverse(&self->watches, visit, arg);
@@ -83,6 +82,7 @@ Loop_clear(PyObject *op)
     Py_CLEAR(self->task_factory);
     Py_CLEAR(self->exception_handler);
     Py_CLEAR(self->current_handle);
+    Py_CLEAR(self->debug_object);
     return 0;
 }
 
@@ -93,13 +93,14 @@ Loop_dealloc(PyObject *op)
     LoopObject *self = LOOP(op);
     self->closed = true;
     (void)Loop_clear(op);
-    Py_CLEAR(self->debug_object);
     Py_CLEAR(self->thread_object);
     loop_release(self);
-    self->st->live_loops--;
+    core_state *st = self->st;
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);
     Py_DECREF(type);
+    st->live_loops--;
+    state_free_if_dead(st);
 }
 
 /* --- closing ------------------------------------------------------------------ */
@@ -138,16 +139,6 @@ Loop_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 /* --- attributes --------------------------------------------------------------- */
 
-static int
-no_deletion(PyObject *value)
-{
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the attribute cannot be deleted");
-        return -1;
-    }
-    return 0;
-}
-
 /* closure: the offset of a PyObject * in LoopObject; NULL there reads as None. */
 static PyObject *
 Loop_get_field(PyObject *op, void *closure)
@@ -159,7 +150,7 @@ Loop_get_field(PyObject *op, void *closure)
 static int
 Loop_set_field(PyObject *op, PyObject *value, void *closure)
 {
-    if (no_deletion(value) < 0) {
+    if (args_refuse_deletion(value) < 0) {
         return -1;
     }
     PyObject **field = (PyObject **)((char *)op + (size_t)closure);
@@ -177,7 +168,7 @@ Loop_get__closed(PyObject *op, void *Py_UNUSED(closure))
 static int
 Loop_set__closed(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    int rc = no_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
+    int rc = args_refuse_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
     if (rc < 0) {
         return -1;
     }
@@ -194,7 +185,7 @@ Loop_get__stopping(PyObject *op, void *Py_UNUSED(closure))
 static int
 Loop_set__stopping(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    int rc = no_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
+    int rc = args_refuse_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
     if (rc < 0) {
         return -1;
     }
@@ -211,7 +202,7 @@ Loop_get__debug(PyObject *op, void *Py_UNUSED(closure))
 static int
 Loop_set__debug(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    int rc = no_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
+    int rc = args_refuse_deletion(value) < 0 ? -1 : PyObject_IsTrue(value);
     if (rc < 0) {
         return -1;
     }
@@ -248,7 +239,7 @@ static int
 Loop_set__timer_cancelled_count(PyObject *Py_UNUSED(op), PyObject *value,
                                 void *Py_UNUSED(closure))
 {
-    return no_deletion(value);
+    return args_refuse_deletion(value);
 }
 
 #define FIELD(attr, field)                                                             \

@@ -35,11 +35,8 @@ looprun_is_running(LoopObject *self)
 }
 
 static int
-check_running(LoopObject *self)
+check_running_natively(LoopObject *self)
 {
-    if (loop_hooked(self, HOOK_CHECK_RUNNING)) {
-        return call_void((PyObject *)self, "_check_running");
-    }
     int running = looprun_is_running(self);
     if (running != 0) {
         if (running > 0) {
@@ -55,6 +52,14 @@ check_running(LoopObject *self)
                         "Cannot run the event loop while another loop is running");
     }
     return other == Py_None ? 0 : -1;
+}
+
+static int
+check_running(LoopObject *self)
+{
+    return loop_hooked(self, HOOK_CHECK_RUNNING)
+        ? call_void((PyObject *)self, "_check_running")
+        : check_running_natively(self);
 }
 
 static int
@@ -240,12 +245,7 @@ Loop__check_closed(PyObject *op, PyObject *Py_UNUSED(ignored))
 PyObject *
 Loop__check_running(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    LoopObject *self = LOOP(op);
-    unsigned overridden = loop_hooked(self, HOOK_CHECK_RUNNING);
-    self->hooks &= ~HOOK_CHECK_RUNNING; /* super()._check_running() means ours */
-    int rc = check_running(self);
-    self->hooks |= overridden;
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
+    return check_running_natively(LOOP(op)) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* An exception is leaving run_until_complete(): the caller has no access to the task

@@ -287,6 +287,25 @@ Loop_get_exception_handler(PyObject *op, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(handler ? handler : Py_None);
 }
 
+/* Makes the exception being raised the one being handled, as an except clause does;
+ * returns it, and in `*outer` what end_handling() needs. */
+static PyObject *
+begin_handling(PyObject **outer)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    *outer = PyErr_GetHandledException();
+    PyErr_SetHandledException(exc);
+    return exc;
+}
+
+static void
+end_handling(PyObject *exc, PyObject *outer)
+{
+    PyErr_SetHandledException(outer);
+    Py_XDECREF(outer);
+    Py_DECREF(exc);
+}
+
 /* Logs the exception being raised; -1 if it is one that must end the loop. */
 static int
 log_failure(core_state *st, const char *message)
@@ -295,17 +314,19 @@ log_failure(core_state *st, const char *message)
         || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         return -1;
     }
-    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer;
+    PyObject *exc = begin_handling(&outer);
     PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
     PyObject *method = logger == NULL ? NULL : PyObject_GetAttr(logger, st->str_error);
     PyObject *args = method == NULL ? NULL : Py_BuildValue("(s)", message);
-    PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O}", "exc_info", exc);
+    PyObject *kwargs = args == NULL ? NULL
+                                    : Py_BuildValue("{s:O}", "exc_info", Py_True);
     PyObject *res = kwargs == NULL ? NULL : PyObject_Call(method, args, kwargs);
     Py_XDECREF(kwargs);
     Py_XDECREF(args);
     Py_XDECREF(method);
     Py_XDECREF(logger);
-    Py_DECREF(exc);
+    end_handling(exc, outer);
     Py_XDECREF(res);
     return res == NULL ? -1 : 0;
 }
@@ -365,10 +386,14 @@ call_custom_handler(PyObject *op, PyObject *handler, PyObject *context)
         return NULL;
     }
     PyObject *run = ctx == Py_None ? NULL : PyObject_GetAttr(ctx, st->str_run);
+    bool without = run == NULL
+        && (ctx == Py_None || PyErr_ExceptionMatches(PyExc_AttributeError));
     Py_DECREF(ctx);
-    if (run != NULL) {
-        PyObject *res = PyObject_CallFunctionObjArgs(run, handler, op, context, NULL);
-        Py_DECREF(run);
+    if (!without) {
+        PyObject *res = run == NULL
+            ? NULL
+            : PyObject_CallFunctionObjArgs(run, handler, op, context, NULL);
+        Py_XDECREF(run);
         return res;
     }
     PyErr_Clear();
@@ -406,17 +431,18 @@ Loop_call_exception_handler(PyObject *op, PyObject *context)
         || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         return NULL;
     }
-    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer;
+    PyObject *exc = begin_handling(&outer);
     PyObject *report = Py_BuildValue("{s:s,s:O,s:O}", "message",
                                      "Unhandled error in exception handler",
                                      "exception", exc, "context", context);
-    Py_DECREF(exc);
     int rc = report == NULL
         ? -1
         : call_default_handler(op, report,
                                "Exception in default exception handler while handling "
                                "an unexpected error in custom exception handler");
     Py_XDECREF(report);
+    end_handling(exc, outer);
     if (rc < 0) {
         return NULL;
     }

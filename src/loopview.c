@@ -76,8 +76,7 @@ Loop__scheduled_items(PyObject *op, PyObject *Py_UNUSED(ignored))
     struct heap *h = &LOOP(op)->timers;
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < h->len; i++) {
-        TimerData *t = (TimerData *)((char *)h->entries[i].node
-                                     - offsetof(TimerData, node));
+        TimerData *t = TIMER_OF_NODE(h->entries[i].node);
         if (PyList_Append(list, timer_object(t)) < 0) {
             Py_CLEAR(list);
         }
@@ -89,42 +88,57 @@ Loop__scheduled_items(PyObject *op, PyObject *Py_UNUSED(ignored))
 PyObject *
 Loop__scheduled_add(PyObject *op, PyObject *handle)
 {
-    if (!handle_is_exact(handle) || HANDLE(handle)->kind != HANDLE_TIMER
-        || HANDLE(handle)->loop != op || TIMER(handle)->node.index != HEAP_OUT) {
-        PyErr_SetString(PyExc_TypeError,
-                        "an unscheduled TimerHandle of this loop is "
-                        "required");
-        return NULL;
-    }
     PyObject *when = PyObject_GetAttr(handle, LOOP(op)->st->str__when);
     double seconds = when == NULL ? -1 : PyFloat_AsDouble(when);
     Py_XDECREF(when);
-    if ((seconds == -1 && PyErr_Occurred())
-        || loop_add_timer(LOOP(op), handle, loop_key_of(seconds)) < 0) {
+    if (seconds == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!handle_is_exact(handle) || HANDLE(handle)->kind != HANDLE_TIMER
+        || HANDLE(handle)->loop != op || TIMER(handle)->node.index != HEAP_OUT) {
+        PyErr_SetString(PyExc_TypeError,
+                        "an unscheduled TimerHandle of this loop is required");
+        return NULL;
+    }
+    if (loop_add_timer(LOOP(op), handle, loop_key_of(seconds)) < 0) {
         return NULL;
     }
     TIMER(handle)->when = seconds;
     Py_RETURN_NONE;
 }
 
-/* A list of (fd, file or fd, mask, reader or None, writer or None). */
+/* (fd, file or fd, mask, reader or None, writer or None). In references of its own:
+ * to make a tuple can run Python code (until 3.11), which may drop the watch. */
+static PyObject *
+describe_watch(int fd, const struct watch *w)
+{
+    PyObject *reader = Py_NewRef(w->reader ? w->reader : Py_None);
+    PyObject *writer = Py_NewRef(w->writer ? w->writer : Py_None);
+    PyObject *file = Py_XNewRef(w->file);
+    unsigned mask = w->mask;
+    PyObject *number = PyLong_FromLong(fd);
+    PyObject *item = number == NULL
+        ? NULL
+        : Py_BuildValue("(OOIOO)", number, file ? file : number, mask, reader, writer);
+    Py_XDECREF(number);
+    Py_XDECREF(file);
+    Py_DECREF(writer);
+    Py_DECREF(reader);
+    return item;
+}
+
+/* A list of what is watched: see describe_watch(). */
 PyObject *
 Loop__watch_items(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     struct watch_table *t = &LOOP(op)->watches;
     PyObject *list = PyList_New(0);
     for (int fd = 0; list != NULL && fd < t->cap; fd++) {
-        struct watch *w = &t->slots[fd];
-        if (w->mask == 0) {
+        struct watch *w = watch_find(t, fd);
+        if (w == NULL) {
             continue;
         }
-        PyObject *number = PyLong_FromLong(fd);
-        PyObject *item = number == NULL
-            ? NULL
-            : Py_BuildValue("(OOIOO)", number, w->file ? w->file : number, w->mask,
-                            w->reader ? w->reader : Py_None,
-                            w->writer ? w->writer : Py_None);
-        Py_XDECREF(number);
+        PyObject *item = describe_watch(fd, w);
         if (item == NULL || PyList_Append(list, item) < 0) {
             Py_CLEAR(list);
         }

@@ -41,7 +41,6 @@ import_objects(core_state *st)
     }
     STATE_IMPORTS(IMPORT)
 #undef IMPORT
-    st->sighandler_noop = import_object("asyncio.unix_events", "_sighandler_noop");
     /* Its public name is deprecated from 3.14 on. */
     st->iscoroutinefunction = import_object("asyncio.coroutines",
                                             "_iscoroutinefunction");
@@ -51,13 +50,16 @@ import_objects(core_state *st)
         st->iscoroutinefunction = import_object("asyncio.coroutines",
                                                 "iscoroutinefunction");
     }
+    return st->iscoroutinefunction == NULL ? -1 : 0;
+}
+
+static int
+make_constants(core_state *st)
+{
     st->empty_tuple = PyTuple_New(0);
     st->kw_loop = PyTuple_Pack(1, st->str_loop);
     st->kw_debug = PyTuple_Pack(1, st->str_debug);
-    return st->sighandler_noop && st->iscoroutinefunction && st->empty_tuple
-            && st->kw_loop && st->kw_debug
-        ? 0
-        : -1;
+    return st->empty_tuple && st->kw_loop && st->kw_debug ? 0 : -1;
 }
 
 static int
@@ -76,9 +78,16 @@ inspect_asyncio(core_state *st)
 static int
 core_exec(PyObject *module)
 {
-    core_state *st = PyModule_GetState(module);
-    if (intern_names(st) < 0 || import_objects(st) < 0 || inspect_asyncio(st) < 0
-        || handle_setup_types(module, st) < 0 || loop_setup_type(module, st) < 0) {
+    core_state *st = PyMem_Calloc(1, sizeof(*st));
+    if (st == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *(core_state **)PyModule_GetState(module) = st; /* core_free() has it from here */
+    st->handle_free_max = HANDLE_FREELIST_MAX;
+    if (intern_names(st) < 0 || import_objects(st) < 0 || make_constants(st) < 0
+        || inspect_asyncio(st) < 0 || handle_setup_types(module, st) < 0
+        || loop_setup_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
@@ -95,7 +104,7 @@ PyDoc_STRVAR(live_objects_doc,
 static PyObject *
 core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    core_state *st = PyModule_GetState(module);
+    core_state *st = state_of(module);
     return Py_BuildValue("{s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
                          st->live_handles[HANDLE_PLAIN], "TimerHandle",
                          st->live_handles[HANDLE_TIMER], "ThreadSafeHandle",
@@ -106,7 +115,7 @@ core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
 static PyObject *
 core_adopt(PyObject *module, PyObject *cls)
 {
-    core_state *st = PyModule_GetState(module);
+    core_state *st = state_of(module);
     if (!PyType_Check(cls)
         || !PyType_IsSubtype((PyTypeObject *)cls, (PyTypeObject *)st->LoopType)) {
         PyErr_SetString(PyExc_TypeError, "a subclass of Loop is required");
@@ -118,7 +127,10 @@ core_adopt(PyObject *module, PyObject *cls)
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    core_state *st = PyModule_GetState(module);
+    core_state *st = state_of(module);
+    if (st == NULL) {
+        return 0;
+    }
 #define VISIT(name) Py_VISIT(st->name);
 #define VISIT_IMPORT(name, module, attr) VISIT(name)
     STATE_IMPORTS(VISIT_IMPORT)
@@ -128,11 +140,9 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-core_clear(PyObject *module)
+static void
+state_clear(core_state *st)
 {
-    core_state *st = PyModule_GetState(module);
-    handle_clear_freelists(st);
 #define CLEAR(name) Py_CLEAR(st->name);
 #define CLEAR_NAME(name) Py_CLEAR(st->str_##name);
 #define CLEAR_IMPORT(name, module, attr) CLEAR(name)
@@ -142,13 +152,35 @@ core_clear(PyObject *module)
 #undef CLEAR
 #undef CLEAR_NAME
 #undef CLEAR_IMPORT
-    return 0;
 }
 
+void
+state_free_if_dead(core_state *st)
+{
+    if (LIKELY(!st->orphaned) || st->live_loops > 0) {
+        return;
+    }
+    for (int kind = 0; kind < HANDLE_KINDS; kind++) {
+        if (st->live_handles[kind] > 0) {
+            return;
+        }
+    }
+    state_clear(st);
+    PyMem_Free(st);
+}
+
+/* There is no m_clear: what still lives may run Python code that needs the state. The
+ * cycle of module and types is broken by the types. */
 static void
 core_free(void *module)
 {
-    (void)core_clear(module);
+    core_state *st = state_of(module);
+    if (st != NULL) {
+        st->orphaned = true;
+        st->handle_free_max = 0;
+        handle_clear_freelists(st);
+        state_free_if_dead(st);
+    }
 }
 
 static PyMethodDef core_methods[] = {
@@ -168,9 +200,14 @@ static PyModuleDef_Slot core_slots[] = {
 PyDoc_STRVAR(core_doc, "The native part of evloop; import evloop instead.");
 
 struct PyModuleDef core_module = {
-    PyModuleDef_HEAD_INIT,        .m_name = "evloop._core",  .m_doc = core_doc,
-    .m_size = sizeof(core_state), .m_methods = core_methods, .m_slots = core_slots,
-    .m_traverse = core_traverse,  .m_clear = core_clear,     .m_free = core_free,
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "evloop._core",
+    .m_doc = core_doc,
+    .m_size = sizeof(core_state *),
+    .m_methods = core_methods,
+    .m_slots = core_slots,
+    .m_traverse = core_traverse,
+    .m_free = core_free,
 };
 
 PyMODINIT_FUNC

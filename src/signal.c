@@ -292,13 +292,21 @@ Loop_add_signal_handler(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     PyObject *sig = a.lead[0], *callback = a.lead[1];
     if (refuse_coroutine(self, callback) < 0 || check_signal(self, sig) < 0
-        || loop_check_closed(self) < 0 || loop_own_poll(self) < 0
-        || make_signal_fds(self) < 0) {
+        || loop_check_closed(self) < 0 || loop_own_poll(self) < 0) {
+        return NULL;
+    }
+    bool made = self->signal_fd[0] < 0;
+    if (make_signal_fds(self) < 0) {
         return NULL;
     }
     /* First what fails outside the main thread. */
     if (set_wakeup_fd(self, self->signal_fd[1]) < 0) {
         as_runtime_error();
+        if (made) {
+            (void)poll_remove(&self->poll, self->signal_fd[0]);
+            sys_close(&self->signal_fd[0]);
+            sys_close(&self->signal_fd[1]);
+        }
         return NULL;
     }
     PyObject *handlers = signal_handlers(op);

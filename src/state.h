@@ -1,5 +1,10 @@
 /* state.h - the state of one import of evloop._core.
  *
+ * It is not the module's own memory: handles and loops can outlive their module (when
+ * all of them are garbage together, or at the interpreter's exit), and use the state
+ * to their last moment. So it lives until the module is gone (`orphaned`) and the last
+ * of them is.
+ *
  * The objects are listed once, here; the fields, traverse and clear come from the
  * list. All are strong references, set by core_exec() before anything uses them. */
 
@@ -110,6 +115,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")     \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                \
     X(signal_module, "signal", NULL)                                                   \
+    X(sighandler_noop, "asyncio.unix_events", "_sighandler_noop")                      \
     X(sys_module, "sys", NULL)                                                         \
     X(warnings_module, "warnings", NULL)
 
@@ -123,8 +129,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(empty_tuple)                                                                     \
     X(iscoroutinefunction)                                                             \
     X(kw_debug)                                                                        \
-    X(kw_loop)                                                                         \
-    X(sighandler_noop)
+    X(kw_loop)
 
 struct core_state {
 #define FIELD(name) PyObject *str_##name;
@@ -142,8 +147,13 @@ struct core_state {
      * in the object's first field. */
     PyObject *handle_freelist[HANDLE_KINDS];
     int handle_free[HANDLE_KINDS];
+    int handle_free_max; /* 0 once orphaned */
 
-    /* How deep handles hold each other where they are being freed just now. */
+    /* The module is gone. */
+    bool orphaned;
+
+    /* How deep handles hold each other where they are being freed just now (in all
+     * threads together: a bound, no more). */
     int nested_deallocs;
 
     /* Living native objects, for live_objects(). */
@@ -157,6 +167,17 @@ struct core_state {
 typedef struct core_state core_state;
 
 extern struct PyModuleDef core_module;
+
+/* The state of a module of ours. */
+static inline core_state *
+state_of(PyObject *module)
+{
+    return *(core_state **)PyModule_GetState(module);
+}
+
+/* Clears and frees an orphaned state that no object uses any more. To be called when
+ * an object that is not kept for reuse has died, after the last use of its state. */
+void state_free_if_dead(core_state *st);
 
 static inline PyTypeObject *
 state_handle_type(core_state *st, enum handle_kind kind)

@@ -82,19 +82,18 @@ watch_set(struct watch_table *t, struct poll *p, int fd, PyObject *file,
           unsigned direction, PyObject *handle, PyObject **replaced)
 {
     *replaced = NULL;
-    struct watch *w = watch_find(t, fd);
-    if (w != NULL) {
+    struct watch *w;
+    while ((w = watch_find(t, fd)) != NULL) {
         int rc = poll_modify(p, fd, w->mask | direction, w->tag);
-        if (rc == -ENOENT) {
-            /* Closed behind our back, and the number is in use again. Whoever
-             * waited for the old file waits for nothing. */
-            watch_drop(t, w);
-            w = watch_find(t, fd);
+        if (rc == 0) {
+            break;
         }
-        else if (rc < 0) {
-            watch_drop(t, w);
+        watch_drop(t, w);
+        if (rc != -ENOENT) {
             return watch_error(rc);
         }
+        /* Closed behind our back, and the number is in use again: whoever waited for
+         * the old file waits for nothing. To drop it may have run Python code. */
     }
     if (w == NULL) {
         if (watch_add(t, p, fd, direction) < 0) {

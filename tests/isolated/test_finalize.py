@@ -21,6 +21,8 @@ import pytest
         "closed_in_del",
         "executor_busy",
         "modules_gone",
+        "timer_of_the_program",
+        "handles_outlive_the_module",
     ],
 )
 @pytest.mark.parametrize("mode", ["plain", "dev"])

@@ -58,6 +58,35 @@ def test_handler_is_given_the_loop(loop, turn):
     assert type(context) is dict
 
 
+def test_handler_runs_while_the_exception_is_handled(loop, turn, caplog):
+    # logging.exception() and a bare raise are what handlers are made of.
+    seen = []
+
+    def handler(loop, context):
+        seen.append(sys.exc_info()[1] is context["exception"])
+        raise
+
+    loop.set_exception_handler(handler)
+    loop.call_soon(lambda: 1 / 0)
+    turn(loop)
+    assert seen == [True]
+    assert sys.exc_info() == (None, None, None)
+    (record,) = caplog.records
+    assert record.message.startswith("Unhandled error in exception handler")
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_exit_of_a_handler_has_the_error_as_context(loop):
+    def handler(loop, context):
+        raise SystemExit
+
+    loop.set_exception_handler(handler)
+    loop.call_soon(lambda: 1 / 0)
+    with pytest.raises(SystemExit) as caught:
+        loop.run_forever()
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+
 def test_get_and_set(loop):
     assert loop.get_exception_handler() is None
     assert loop.set_exception_handler(fail) is None

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import socket
 import sys
 import threading
+import time
 import unittest
 
 import pytest
@@ -448,3 +450,46 @@ def test_repr(same_outcome):
 
     assert same_outcome(text) == "running=False closed=False debug=False>"
     assert same_outcome(closed) == "running=False closed=True debug=False>"
+
+
+@pytest.mark.parametrize("event", ["timer", "zero timer", "descriptor"])
+def test_slow_turns_after_many_fast_ones_do_not_starve_events(loop, event):
+    # However a loop saves on polls while turns are fast, it must look again when
+    # they are not.
+    reading, writing = socket.socketpair()
+    turns = []
+
+    def arrange():
+        if event == "timer":
+            loop.call_later(0.001, arrived)
+        elif event == "zero timer":
+            loop.call_later(0, arrived)
+        else:
+            writing.send(b"x")
+
+    def fast(left):
+        if left:
+            loop.call_soon(fast, left - 1)
+        else:
+            arrange()
+            loop.call_soon(slow)
+
+    def slow():
+        time.sleep(0.01)
+        turns.append(1)
+        if len(turns) < 50:
+            loop.call_soon(slow)
+        else:
+            loop.stop()
+
+    def arrived():
+        turns.append("arrived")
+        loop.stop()
+
+    with reading, writing:
+        loop.add_reader(reading, arrived)
+        loop.call_soon(fast, 3000)
+        loop.run_forever()
+        loop.remove_reader(reading)
+    assert turns[-1] == "arrived"
+    assert len(turns) <= 4

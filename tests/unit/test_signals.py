@@ -1,6 +1,7 @@
 """Signal handlers, KeyboardInterrupt, and handlers of the signal module."""
 
 import asyncio
+import ctypes
 import functools
 import os
 import signal
@@ -382,3 +383,59 @@ def test_second_loop_takes_the_wakeup_over(new_loop, turn):
     assert seen == ["second"]
     assert second.remove_signal_handler(signal.SIGUSR2) is True
     assert first.remove_signal_handler(signal.SIGUSR1) is True
+
+
+@pytest.fixture
+def raise_natively():
+    """A C function that raises a signal and leaves its handler pending."""
+    return ctypes.PyDLL(None)["raise"]
+
+
+@pytest.mark.parametrize("does", ["stop", "call_later"])
+def test_handler_that_runs_just_before_the_loop_waits(loop, raise_natively, does):
+    def handler(signum, frame):
+        if does == "stop":
+            loop.stop()
+        else:
+            loop.call_later(0.001, loop.stop)
+
+    rescued = []
+    rescue = threading.Timer(
+        10, loop.call_soon_threadsafe, (lambda: (rescued.append(1), loop.stop()),)
+    )
+    old = signal.signal(signal.SIGUSR1, handler)
+    rescue.start()
+    try:
+        loop.call_soon(raise_natively, int(signal.SIGUSR1))
+        loop.run_forever()
+    finally:
+        rescue.cancel()
+        rescue.join()
+        signal.signal(signal.SIGUSR1, old)
+    assert not rescued
+
+
+def test_signal_reaches_a_batch_of_native_callbacks(loop):
+    # No callback runs Python code, so only the loop itself can let the handler in.
+    count = 3000
+    numbers = range(100_000)
+    ran = []
+
+    class Stop(Exception):
+        pass
+
+    def handler(signum, frame):
+        raise Stop
+
+    old = signal.signal(signal.SIGALRM, handler)
+    for _ in range(count):
+        loop.call_soon(sum, numbers)
+    loop.call_soon(ran.append, "all")
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(Stop):
+            loop.run_forever()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert not ran

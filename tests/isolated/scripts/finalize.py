@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import signal
 import socket
 import sys
@@ -117,6 +118,39 @@ def modules_gone():
     keep(loop)
     for name in [name for name in sys.modules if name.startswith("asyncio")]:
         del sys.modules[name]
+
+
+def timer_of_the_program():
+    # What every program leaves behind: an object with a timer that calls it. Its
+    # handle dies after the module that made it.
+    class App:
+        def __init__(self, loop):
+            self.loop = loop
+            self.timer = loop.call_later(60, self.tick)
+
+        def tick(self):
+            pass
+
+    async def main():
+        return App(asyncio.get_running_loop())
+
+    global app
+    app = evloop.run(main())
+
+
+def handles_outlive_the_module():
+    class Cycle:
+        pass
+
+    loop = evloop.new_event_loop()
+    cycle = Cycle()
+    cycle.handles = [loop.call_soon(print, cycle) for _ in range(5000)]
+    cycle.timers = [loop.call_later(60, print, cycle) for _ in range(5000)]
+    loop.close()
+    for name in [name for name in sys.modules if name.startswith("evloop")]:
+        del sys.modules[name]
+    del globals()["evloop"], loop, cycle
+    gc.collect()
 
 
 def keep(*objects):
