@@ -384,15 +384,40 @@ vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf)
     return result;
 }
 
+/* With the arguments in a tuple: there are many, or Python code made the handle. */
+static PyObject *
+handle_call_tuple(HandleData *h)
+{
+    PyObject *context = Py_NewRef(h->context);
+    PyObject *callback = Py_NewRef(h->callback);
+    PyObject *args = Py_NewRef(h->argv[1]);
+    PyObject *result = NULL;
+    if (PyContext_Enter(context) == 0) {
+        result = PyObject_CallObject(callback, args);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    Py_DECREF(args);
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    return result;
+}
+
 /* The callback's own references: it may cancel or re-initialise its handle. */
 static inline PyObject *
 handle_call(HandleData *h)
 {
     PyObject *context = h->context;
     PyObject *callback = h->callback;
-    if (UNLIKELY(context == NULL || !PyContext_CheckExact(context) || callback == NULL
-                 || h->args != ARGS_INLINE)) {
+    if (UNLIKELY(context == NULL || !PyContext_CheckExact(context)
+                 || callback == NULL)) {
         return handle_call_slowly(h);
+    }
+    if (UNLIKELY(h->args != ARGS_INLINE)) {
+        return h->args == ARGS_OBJECT && PyTuple_CheckExact(h->argv[1])
+            ? handle_call_tuple(h)
+            : handle_call_slowly(h);
     }
     PyObject *argv[1 + HANDLE_INLINE_ARGS];
     Py_ssize_t nargs = h->nargs;

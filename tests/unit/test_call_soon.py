@@ -278,3 +278,28 @@ def test_order_with_tasks_and_futures(loop):
 
     loop.run_until_complete(main())
     assert ran == ["a starts", "between", "b starts", "future", "a ends", "b ends"]
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_number_of_arguments(loop, turn, count):
+    args = tuple(map(str, range(count)))
+    ran = []
+    handle = loop.call_soon(lambda *args: ran.append(args), *args)
+    assert handle._args == args
+    loop.call_soon(print, *args, "never").cancel()
+    loop.call_later(0, lambda *args: ran.append(args), *args)
+    turn(loop)
+    assert ran == [args, args]
+
+
+def test_cancelled_by_itself_with_many_arguments(loop, turn):
+    seen = []
+
+    def callback(*args):
+        handle.cancel()
+        seen.append(args)
+
+    handle = loop.call_soon(callback, 1, 2, [3], [4], [5])
+    turn(loop)
+    assert seen == [(1, 2, [3], [4], [5])]
+    assert handle._args is None
