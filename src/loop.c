@@ -426,9 +426,6 @@ loop_take_events(LoopObject *self, int n, PyObject *events)
             return -1;
         }
     }
-    if (UNLIKELY(n == self->poll.cap) && !self->closed) {
-        poll_grow(&self->poll);
-    }
     if (UNLIKELY(stale) && !self->closed && loop_rebuild_poll(self) < 0) {
         return -1;
     }
@@ -467,6 +464,11 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
     }
     if (timeout > SLEEP_MAX_NS) {
         timeout = SLEEP_MAX_NS;
+    }
+    /* All that is ready is seen in one turn: our own two descriptors, and the others.
+     */
+    if (UNLIKELY(self->poll.cap < self->watches.count + 2)) {
+        poll_reserve(&self->poll, self->watches.count + 2);
     }
     int n = loop_wait(self, timeout);
     if (n == -EINTR) {

@@ -48,7 +48,8 @@ int poll_remove(struct poll *p, int fd);
 int poll_wait(struct poll *p, int64_t timeout);
 /* Errors and hang-ups come as both POLL_READ and POLL_WRITE, as in selectors. */
 unsigned poll_event(const struct poll *p, int i, int *fd, uint32_t *tag);
-/* After a wait that filled all places: make room for more next time. */
-void poll_grow(struct poll *p);
+/* Makes room for that many events, if memory allows; else a wait returns fewer, and
+ * the next one the others. */
+void poll_reserve(struct poll *p, int events);
 
 #endif

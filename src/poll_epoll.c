@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #define CAP_MIN HARD_OR(1, 256)
-#define CAP_MAX 16384
 
 static int
 epoll_fresh(struct poll *p)
@@ -138,15 +137,15 @@ poll_event(const struct poll *p, int i, int *fd, uint32_t *tag)
 }
 
 void
-poll_grow(struct poll *p)
+poll_reserve(struct poll *p, int events)
 {
-    int cap = p->cap * 2;
-    if (cap > CAP_MAX) {
-        return;
+    int cap = p->cap;
+    while (cap < events) {
+        cap = cap <= INT_MAX / 2 ? cap * 2 : INT_MAX;
     }
-    void *events = PyMem_RawRealloc(p->events, (size_t)cap * sizeof(*p->events));
-    if (events != NULL) { /* else the smaller room goes on to serve */
-        p->events = events;
+    void *more = PyMem_RawRealloc(p->events, (size_t)cap * sizeof(*p->events));
+    if (more != NULL) {
+        p->events = more;
         p->cap = cap;
     }
 }

@@ -506,6 +506,21 @@ def test_many_descriptors_at_once(loop):
     assert sorted(calls) == list(range(200))
 
 
+def test_all_that_is_ready_is_seen_in_one_turn(loop, turn):
+    pairs = [Pair(loop) for _ in range(300)]
+    calls = []
+    try:
+        for number, each in enumerate(pairs):
+            loop.add_reader(each.fd, calls.append, number)
+            each.peer.send(b"x")
+        turn(loop)
+        assert sorted(calls) == list(range(300))
+    finally:
+        for each in pairs:
+            loop.remove_reader(each.fd)
+            each.close()
+
+
 def test_high_descriptor_number(loop, turn, pipe):
     calls = []
     high = os.dup(pipe[0])
