@@ -134,7 +134,7 @@ def test_shutdown_refuses_later_work(loop):
     assert loop.run_until_complete(loop.run_in_executor(Inline(), abs, -1)) == 1
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="the timeout came with 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="3.12.1 waits all the same")
 def test_shutdown_with_a_timeout(loop):
     release = threading.Event()
 
