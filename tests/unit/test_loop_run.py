@@ -411,7 +411,7 @@ def test_isolated_asyncio_test_case(loop_class):
 
 
 @pytest.mark.skipif(
-    sys.version_info < (3, 12), reason="the set-up hooks came with Python 3.12"
+    sys.version_info < (3, 13), reason="the set-up hooks came with Python 3.13"
 )
 def test_turns_driven_from_outside(loop):
     ran = []

@@ -381,7 +381,7 @@ def test_create_future_is_used_by_sleep(recording):
     assert calls == [("create_future", ())]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="since Python 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="since Python 3.13")
 def test_setup_and_cleanup_are_called(recording):
     loop, calls = recording("_run_forever_setup", "_run_forever_cleanup")
     loop.call_soon(loop.stop)
