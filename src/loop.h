@@ -91,8 +91,7 @@ typedef struct {
     unsigned hooks;             /* enum loop_hook, as of hooks_tag */
     unsigned instance_hooks;    /* those assigned to the instance */
     unsigned hooks_tag;         /* the type's version when hooks were looked up */
-    unsigned long thread_id;    /* of the running thread, or 0 */
-    PyObject *thread_object;    /* strong; `_thread_id` as Python sees it, or NULL */
+    PyObject *thread_object; /* strong; the running thread's `_thread_id`, or NULL */
 
     /* Skipping of polls; see loop.c. */
     int64_t polled_at;
@@ -104,10 +103,10 @@ typedef struct {
     int callbacks; /* since the last look at breathed_at */
     int64_t breathed_at;
 
-    PyObject *debug_object;      /* strong, as given to set_debug(); NULL: False */
-    PyObject *task_factory;      /* strong or NULL */
+    PyObject *debug_object; /* strong, as given to set_debug(); NULL: False */
+    PyObject *task_factory; /* strong or NULL */
     PyObject *exception_handler; /* strong or NULL */
-    PyObject *current_handle;    /* strong or NULL; set in debug mode only */
+    PyObject *current_handle; /* strong or NULL; set in debug mode only */
 } LoopObject;
 
 #define LOOP(op) ((LoopObject *)(op))

@@ -211,21 +211,15 @@ Loop_set__debug(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+/* An int, or None: the loop does not run. */
 static int
 Loop_set__thread_id(PyObject *op, PyObject *value, void *closure)
 {
-    unsigned long ident = 0;
-    if (value != NULL && value != Py_None) {
-        ident = PyLong_AsUnsignedLong(value);
-        if (ident == (unsigned long)-1 && PyErr_Occurred()) {
-            return -1;
-        }
-    }
-    if (Loop_set_field(op, value, closure) < 0) {
+    if (value != NULL && value != Py_None
+        && PyLong_AsUnsignedLong(value) == (unsigned long)-1 && PyErr_Occurred()) {
         return -1;
     }
-    LOOP(op)->thread_id = ident;
-    return 0;
+    return Loop_set_field(op, value, closure);
 }
 
 /* Cancelled timers leave the heap at once: there is nothing to count. */

@@ -124,7 +124,6 @@ run_forever_cleanup(LoopObject *self)
     PyObject *op = (PyObject *)self;
     PyObject *thread_object = self->thread_object;
     self->stopping = false;
-    self->thread_id = 0;
     self->thread_object = NULL;
     Py_XDECREF(thread_object);
     int rc = set_running_loop(self->st, Py_None);
@@ -168,7 +167,6 @@ run_forever_setup(LoopObject *self)
     if (ident == NULL) {
         return -1;
     }
-    self->thread_id = PyThread_get_thread_ident();
     Py_XSETREF(self->thread_object, ident);
     if (set_asyncgen_hooks(op) == 0 && set_running_loop(st, op) == 0) {
         return 0;

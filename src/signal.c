@@ -272,8 +272,8 @@ refuse_coroutine(LoopObject *self, PyObject *callback)
 const char Loop_add_signal_handler_doc[] = PyDoc_STR(
 "add_signal_handler($self, sig, callback, *args)\n--\n\n"
 "Call callback(*args) in the loop when the process gets the signal sig (an int).\n\n"
-"Raises ValueError for an invalid or uncatchable signal, RuntimeError outside the\n"
-"main thread. Mirrors asyncio.loop.add_signal_handler().");
+"Raises ValueError for an invalid signal, RuntimeError for one that cannot be caught\n"
+"and outside the main thread. Mirrors asyncio.loop.add_signal_handler().");
 
 static const struct args_spec add_signal_handler_spec = {
     "_UnixSelectorEventLoop.add_signal_handler", {"sig", "callback"}, 2, false};

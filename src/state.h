@@ -38,11 +38,9 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_args)                                                                           \
     X(_callback)                                                                       \
     X(_cancelled)                                                                      \
-    X(_check_callback)                                                                 \
     X(_check_default_executor)                                                         \
     X(_check_signal)                                                                   \
     X(_clock_resolution)                                                               \
-    X(_coroutine_origin_tracking_enabled)                                              \
     X(_default_executor)                                                               \
     X(_ensure_fd_no_transport)                                                         \
     X(_format_handle)                                                                  \
@@ -57,7 +55,6 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_selector)                                                                       \
     X(_set_coroutine_origin_tracking)                                                  \
     X(_set_running_loop)                                                               \
-    X(_source_traceback)                                                               \
     X(_transports)                                                                     \
     X(_when)                                                                           \
     X(aclose)                                                                          \
@@ -66,23 +63,17 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(call_at)                                                                         \
     X(call_exception_handler)                                                          \
     X(call_soon_threadsafe)                                                            \
-    X(callback)                                                                        \
-    X(cancelled)                                                                       \
     X(context)                                                                         \
     X(create_task)                                                                     \
     X(data)                                                                            \
     X(debug)                                                                           \
     X(default_exception_handler)                                                       \
-    X(delay)                                                                           \
     X(discard)                                                                         \
-    X(done)                                                                            \
     X(error)                                                                           \
-    X(exc_info)                                                                        \
     X(exception)                                                                       \
     X(fileno)                                                                          \
     X(get_context)                                                                     \
     X(get_debug)                                                                       \
-    X(is_finalizing)                                                                   \
     X(logger)                                                                          \
     X(loop)                                                                            \
     X(name)                                                                            \
@@ -93,10 +84,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(select)                                                                          \
     X(slow_callback_duration)                                                          \
     X(submit)                                                                          \
-    X(thread_name_prefix)                                                              \
-    X(time)                                                                            \
-    X(warning)                                                                         \
-    X(when)
+    X(time)
 
 /* Objects of other modules: field, module, attribute. */
 #define STATE_IMPORTS(X)                                                               \
@@ -116,8 +104,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                \
     X(signal_module, "signal", NULL)                                                   \
     X(sighandler_noop, "asyncio.unix_events", "_sighandler_noop")                      \
-    X(sys_module, "sys", NULL)                                                         \
-    X(warnings_module, "warnings", NULL)
+    X(sys_module, "sys", NULL)
 
 #define STATE_OBJECTS(X)                                                               \
     X(LoopType)                                                                        \
