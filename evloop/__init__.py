@@ -8,13 +8,14 @@ Run a program on it with one line::
 or, with no line changed, ``python -m evloop script.py``.
 """
 
-from asyncio import Future, Server, Task
+import asyncio
+from asyncio import Server
 
-from ._core import Handle, TimerHandle
+from ._core import Future, Handle, Task, TimerHandle
 from ._loop import EventLoop, new_event_loop, run
 from ._policy import EventLoopPolicy, install, uninstall
 
-__all__ = (
+__all__ = [
     "EventLoop",
     "EventLoopPolicy",
     "Future",
@@ -27,6 +28,10 @@ __all__ = (
     "new_event_loop",
     "run",
     "uninstall",
-)
+]
 
 __version__ = "0.1.0"
+
+if hasattr(asyncio, "create_eager_task_factory"):  # from Python 3.12 on
+    eager_task_factory = asyncio.create_eager_task_factory(Task)
+    __all__ += ["eager_task_factory"]

@@ -38,4 +38,16 @@ PyErr_SetRaisedException(PyObject *exc)
 
 #endif
 
+#if PY_VERSION_HEX < 0x030D0000
+
+/* As in 3.13: there is nothing to lock where the GIL protects all. */
+#define Py_BEGIN_CRITICAL_SECTION(op) {
+#define Py_END_CRITICAL_SECTION() }
+
+#define Py_IsFinalizing _Py_IsFinalizing
+#define Py_HashPointer _Py_HashPointer
+#define PyObject_GetOptionalAttr _PyObject_LookupAttr
+
+#endif
+
 #endif

@@ -498,9 +498,9 @@ handle_error_context(PyObject *op, PyObject *exc)
     return context;
 }
 
-/* Hands the exception being raised to the loop's exception handler. While that runs
- * it is the exception being handled, as in the except clause that asyncio has here. */
-static int
+/* While the handler runs it is the exception being handled, as in the except clause
+ * that asyncio has here. */
+int
 handle_report_error(PyObject *op)
 {
     core_state *st = HANDLE(op)->st;

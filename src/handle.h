@@ -93,6 +93,10 @@ int handle_trace(PyObject *op);
  * KeyboardInterrupt must come out of the loop. Anything may have changed after. */
 int handle_run(PyObject *op);
 
+/* Hands the exception being raised to the loop's exception handler, as the callback's.
+ * Results as of handle_run(). */
+int handle_report_error(PyObject *op);
+
 /* `_args`: the tuple of arguments, or what was assigned, or None. */
 PyObject *handle_get_args(HandleData *h);
 /* Puts one object where the arguments are; None stands for no arguments left. */

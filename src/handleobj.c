@@ -5,6 +5,7 @@
 #include "compat.h"
 #include "handle.h"
 #include "loop.h"
+#include "mro.h"
 
 /* --- making one by hand ------------------------------------------------------- */
 
@@ -511,5 +512,9 @@ handle_setup_types(PyObject *module, core_state *st)
     st->PlainHandleType = types[HANDLE_PLAIN];
     st->TimerHandleType = types[HANDLE_TIMER];
     st->ThreadSafeHandleType = types[HANDLE_THREADSAFE];
+    for (int kind = HANDLE_PLAIN + 1; rc == 0 && kind < HANDLE_KINDS; kind++) {
+        rc = mro_insert((PyTypeObject *)types[kind],
+                        (PyTypeObject *)types[HANDLE_PLAIN]);
+    }
     return rc;
 }

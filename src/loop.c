@@ -1,4 +1,4 @@
-/* loop.c - see loop.h: turns, timers, the poll, and the hooks of subclasses.
+/* loop.c - see loop.h: turns, timers and the poll.
  *
  * When a turn does not poll. With work ready a poll cannot wait, only look; asyncio
  * looks every turn. We look every turn too, but
@@ -29,145 +29,6 @@
 #define CALLBACKS_PER_LOOK 8
 /* asyncio's MAXIMUM_SELECT_TIMEOUT: a day. */
 #define SLEEP_MAX_NS (24 * 3600 * NS_PER_SEC)
-
-/* --- hooks -------------------------------------------------------------------- */
-
-void
-loop_refresh_hooks(LoopObject *self)
-{
-    core_state *st = self->st;
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *type = (PyObject *)Py_TYPE(self);
-    unsigned hooks = self->instance_hooks;
-    for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
-        PyObject *found = PyObject_GetAttr(type, PyTuple_GET_ITEM(st->hook_names, i));
-        if (found != PyTuple_GET_ITEM(st->hook_natives, i)) {
-            hooks |= 1u << i;
-        }
-        Py_XDECREF(found);
-        PyErr_Clear();
-    }
-    self->hooks = hooks;
-    /* Version 0 means that the type has none now: look again next time. */
-    unsigned tag = Py_TYPE(self)->tp_version_tag;
-    self->hooks_tag = tag != 0 ? tag : UINT_MAX;
-    PyErr_SetRaisedException(exc);
-}
-
-static enum loop_selector
-selector_kind(PyObject *selector)
-{
-    static const char mark[] = "_evloop_native";
-    if (selector == NULL || selector == Py_None
-        || PyObject_HasAttrString((PyObject *)Py_TYPE(selector), mark)) {
-        return SELECTOR_OURS;
-    }
-    /* A wrapper hands on what it does not know. */
-    PyObject *found = PyObject_GetAttrString(selector, mark);
-    bool wrapped = found == Py_True;
-    Py_XDECREF(found);
-    PyErr_Clear();
-    return wrapped ? SELECTOR_WRAPPED : SELECTOR_FOREIGN;
-}
-
-int
-Loop_setattro(PyObject *op, PyObject *name, PyObject *value)
-{
-    LoopObject *self = LOOP(op);
-    if (PyObject_GenericSetAttr(op, name, value) < 0) {
-        return -1;
-    }
-    core_state *st = self->st;
-    for (Py_ssize_t i = 0; i < LOOP_HOOK_COUNT; i++) {
-        PyObject *hook = PyTuple_GET_ITEM(st->hook_names, i);
-        if (name == hook || PyUnicode_Compare(name, hook) == 0) {
-            unsigned bit = 1u << i;
-            self->instance_hooks = value != NULL ? self->instance_hooks | bit
-                                                 : self->instance_hooks & ~bit;
-            self->hooks_tag = UINT_MAX;
-        }
-    }
-    if (PyUnicode_Compare(name, st->str__selector) == 0) {
-        self->selector = selector_kind(value);
-    }
-    return 0;
-}
-
-/* --- what any loop answers ---------------------------------------------------- */
-
-int
-loop_get_debug(core_state *st, PyObject *loop)
-{
-    LoopObject *self = loop_from_object_borrow(st, loop);
-    if (LIKELY(self != NULL && !loop_hooked(self, HOOK_GET_DEBUG))) {
-        return self->debug;
-    }
-    PyObject *debug = PyObject_CallMethodNoArgs(loop, st->str_get_debug);
-    if (debug == NULL) {
-        return -1;
-    }
-    int rc = PyObject_IsTrue(debug);
-    Py_DECREF(debug);
-    return rc;
-}
-
-double
-loop_time(LoopObject *self)
-{
-    if (LIKELY(!loop_hooked(self, HOOK_TIME))) {
-        return (double)sys_now_ns() / 1e9;
-    }
-    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)self, self->st->str_time);
-    if (now == NULL) {
-        return -1;
-    }
-    double seconds = PyFloat_AsDouble(now);
-    Py_DECREF(now);
-    return seconds;
-}
-
-int
-loop_check_closed(LoopObject *self)
-{
-    if (UNLIKELY(loop_hooked(self, HOOK_CHECK_CLOSED))) {
-        PyObject *res = PyObject_CallMethod((PyObject *)self, "_check_closed", NULL);
-        Py_XDECREF(res);
-        if (res == NULL) {
-            return -1;
-        }
-    }
-    if (UNLIKELY(self->closed)) {
-        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-        return -1;
-    }
-    return 0;
-}
-
-PyObject *
-loop_call_base(LoopObject *self, const char *method, PyObject *const *args,
-               Py_ssize_t nargs, PyObject *kwnames)
-{
-    PyObject *function = PyObject_GetAttrString(self->st->SelectorEventLoop, method);
-    if (function == NULL) {
-        return NULL;
-    }
-    PyObject *result = NULL;
-    Py_ssize_t total = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
-    PyObject **argv = PyMem_New(PyObject *, (size_t)total + 1);
-    if (argv == NULL) {
-        PyErr_NoMemory();
-    }
-    else {
-        argv[0] = (PyObject *)self;
-        for (Py_ssize_t i = 0; i < total; i++) {
-            argv[1 + i] = args[i];
-        }
-        result = PyObject_Vectorcall(function, argv, (size_t)nargs + 1, kwnames);
-        PyMem_Free(argv);
-    }
-    Py_DECREF(function);
-    return result;
-}
 
 /* --- life --------------------------------------------------------------------- */
 
@@ -254,12 +115,22 @@ loop_after_fork(LoopObject *self)
 }
 
 void
+loop_drop_ready(LoopObject *self, struct ring *ready)
+{
+    while (ring_len(ready) > 0) {
+        PyObject *item = ring_pop(ready);
+        if (loop_item_is_task(self, item)) {
+            self->st->task_unqueue(item);
+        }
+        Py_DECREF(item);
+    }
+    ring_free(ready);
+}
+
+void
 loop_drop_all(LoopObject *self)
 {
-    while (ring_len(&self->ready) > 0) {
-        Py_DECREF((PyObject *)ring_pop(&self->ready));
-    }
-    ring_free(&self->ready);
+    loop_drop_ready(self, &self->ready);
     while (self->timers.len > 0) {
         TimerData *t = TIMER_OF_NODE(self->timers.entries[0].node);
         heap_remove(&self->timers, &t->node);
@@ -439,6 +310,7 @@ loop_wait(LoopObject *self, int64_t timeout)
     if (timeout == 0) {
         return poll_wait(&self->poll, 0);
     }
+    loop_leave_task(self);
     self->sleep = LOOP_ASLEEP;
     Py_BEGIN_ALLOW_THREADS
     n = poll_wait(&self->poll, timeout);
@@ -454,6 +326,9 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
         PyErr_SetString(PyExc_RuntimeError,
                         "the event loop is polling in another thread");
         return -1;
+    }
+    if (UNLIKELY(loop_hooked(self, HOOK_CHECK_CLOSED))) {
+        loop_leave_task(self);
     }
     if (loop_check_closed(self) < 0 || loop_own_poll(self) < 0) {
         return -1;
@@ -471,6 +346,9 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
         poll_reserve(&self->poll, self->watches.count + 2);
     }
     int n = loop_wait(self, timeout);
+    if (n != 0) {
+        loop_leave_task(self);
+    }
     if (n == -EINTR) {
         return PyErr_CheckSignals();
     }
@@ -531,6 +409,7 @@ loop_breathe(LoopObject *self)
         return 0;
     }
     self->breathed_at = now;
+    loop_leave_task(self);
     Py_BEGIN_ALLOW_THREADS
     Py_END_ALLOW_THREADS
     return PyErr_CheckSignals();
@@ -613,6 +492,7 @@ static int
 loop_gather_hooked(LoopObject *self)
 {
     double timeout = -1; /* forever */
+    loop_leave_task(self);
     if (ring_len(&self->ready) > 0 || self->stopping) {
         timeout = 0;
     }
@@ -727,6 +607,41 @@ loop_run_item_in_debug(LoopObject *self, PyObject *item)
     return rc;
 }
 
+/* Runs a handle; steals it. */
+static int
+loop_run_handle_steal(LoopObject *self, PyObject *item)
+{
+    loop_leave_task(self);
+    int rc = handle_is_cancelled(self->st, item);
+    if (LIKELY(rc == 0)) {
+        rc = UNLIKELY(self->debug) ? loop_run_item_in_debug(self, item)
+                                   : loop_run_item(self, item);
+    }
+    Py_DECREF(item);
+    return rc < 0 ? -1 : 0;
+}
+
+/* Takes the step that a native task is queued for; steals it. */
+static int
+loop_run_task_steal(LoopObject *self, PyObject *item)
+{
+    if (UNLIKELY(self->debug)) { /* since it was queued */
+        PyObject *handle = self->st->task_as_handle(item);
+        Py_DECREF(item);
+        return handle == NULL ? -1 : loop_run_handle_steal(self, handle);
+    }
+    int rc = self->st->task_run(self, item);
+    if (UNLIKELY(rc == TASK_RUN_LATER)) {
+        ring_unpop(&self->ready, item);
+        return -1;
+    }
+    if (Py_REFCNT(item) <= 2) { /* ours and that of asyncio's books */
+        loop_leave_task(self);
+    }
+    Py_DECREF(item);
+    return rc;
+}
+
 static int
 loop_run_batch(LoopObject *self)
 {
@@ -735,12 +650,8 @@ loop_run_batch(LoopObject *self)
     size_t todo = ring_len(&self->ready);
     while (todo-- > 0 && ring_len(&self->ready) > 0) {
         PyObject *item = ring_pop(&self->ready);
-        int rc = handle_is_cancelled(self->st, item);
-        if (LIKELY(rc == 0)) {
-            rc = UNLIKELY(self->debug) ? loop_run_item_in_debug(self, item)
-                                       : loop_run_item(self, item);
-        }
-        Py_DECREF(item);
+        int rc = loop_item_is_task(self, item) ? loop_run_task_steal(self, item)
+                                               : loop_run_handle_steal(self, item);
         if (UNLIKELY(rc < 0)
             || (UNLIKELY(++self->callbacks >= CALLBACKS_PER_LOOK)
                 && loop_breathe(self) < 0)) {
@@ -757,8 +668,11 @@ loop_run_once(LoopObject *self)
         return loop_check_closed(self);
     }
     /* Before the timeout is computed: a signal's handler may stop() or schedule. */
-    if (ring_len(&self->ready) == 0 && !self->stopping && PyErr_CheckSignals() < 0) {
-        return -1;
+    if (ring_len(&self->ready) == 0 && !self->stopping) {
+        loop_leave_task(self);
+        if (PyErr_CheckSignals() < 0) {
+            return -1;
+        }
     }
     int rc = UNLIKELY(loop_hooked(self, HOOKS_OF_TURN)
                       || self->selector != SELECTOR_OURS)
@@ -771,9 +685,9 @@ int
 loop_run(LoopObject *self)
 {
     core_state *st = self->st;
+    int rc = 0;
     loop_expect_events(self);
     do {
-        int rc;
         if (UNLIKELY(loop_hooked(self, HOOK_RUN_ONCE))) {
             PyObject *res = PyObject_CallMethodNoArgs((PyObject *)self,
                                                       st->str__run_once);
@@ -783,9 +697,7 @@ loop_run(LoopObject *self)
         else {
             rc = loop_run_once(self);
         }
-        if (rc < 0) {
-            return -1;
-        }
-    } while (!self->stopping);
-    return 0;
+    } while (rc == 0 && !self->stopping);
+    loop_leave_task(self);
+    return rc;
 }

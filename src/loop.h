@@ -4,9 +4,9 @@
  * timers ready, then run what is ready: one batch, first in, first out. What a
  * batch schedules is run in the next turn.
  *
- * Who owns what: `ready` and `timers` hold strong references to handles, `watches`
- * to the readers and writers of descriptors. A loop belongs to the thread that
- * runs it; what other threads may do stands in inbox.h. */
+ * Who owns what: `ready` holds strong references to handles and tasks, `timers` to
+ * handles, `watches` to the readers and writers of descriptors. A loop belongs to the
+ * thread that runs it; what other threads may do stands in inbox.h. */
 
 #ifndef EVLOOP_LOOP_H
 #define EVLOOP_LOOP_H
@@ -24,6 +24,7 @@
     X(HOOK_TIME, "time")                                                               \
     X(HOOK_CALL_AT, "call_at")                                                         \
     X(HOOK_CALL_SOON, "_call_soon")                                                    \
+    X(HOOK_PUBLIC_CALL_SOON, "call_soon")                                              \
     X(HOOK_RUN_ONCE, "_run_once")                                                      \
     X(HOOK_PROCESS_EVENTS, "_process_events")                                          \
     X(HOOK_ADD_CALLBACK, "_add_callback")                                              \
@@ -71,11 +72,12 @@ enum loop_sleep { LOOP_AWAKE, LOOP_ASLEEP, LOOP_ROUSED };
  * own code runs instead of ours, for all that touches descriptors. */
 enum loop_selector { SELECTOR_OURS, SELECTOR_WRAPPED, SELECTOR_FOREIGN };
 
-typedef struct {
+typedef struct loop_object {
     PyObject_HEAD
     core_state *st; /* see state.h: it outlives the object */
 
-    struct ring ready;  /* of strong references to handles, ours or anyone's */
+    struct ring ready;  /* of strong references to native tasks, and to handles, ours
+                 or anyone's */
     struct heap timers; /* of timers; each entry owns a reference to its handle */
     struct watch_table watches;
     struct poll poll;
@@ -107,6 +109,9 @@ typedef struct {
     PyObject *task_factory; /* strong or NULL */
     PyObject *exception_handler; /* strong or NULL */
     PyObject *current_handle; /* strong or NULL; set in debug mode only */
+    PyObject *entered; /* borrowed: the Task that asyncio's books say is running, or
+                          NULL; between two steps in a row it stays there */
+    bool stepping;     /* it is indeed being stepped */
 } LoopObject;
 
 #define LOOP(op) ((LoopObject *)(op))
@@ -138,6 +143,30 @@ loop_hooked(LoopObject *self, unsigned wanted)
     return self->hooks & wanted;
 }
 
+/* Whether call_soon() does no more than to put something on the ready ring. */
+static inline bool
+loop_is_plain(LoopObject *self)
+{
+    return LIKELY(!self->closed && !self->debug && self->selector == SELECTOR_OURS
+                  && !loop_hooked(self, HOOKS_OF_CALL | HOOK_PUBLIC_CALL_SOON));
+}
+
+/* To be called before anything runs that is not the step of a native Task. */
+static inline void
+loop_leave_task(LoopObject *self)
+{
+    if (UNLIKELY(self->entered != NULL) && !self->stepping) {
+        self->st->task_leave(self);
+    }
+}
+
+/* Whether what is on the ready ring is a native task, and no handle. */
+static inline bool
+loop_item_is_task(const LoopObject *self, PyObject *item)
+{
+    return (PyObject *)Py_TYPE(item) == self->st->TaskType;
+}
+
 static inline bool
 loop_is_running(const LoopObject *self)
 {
@@ -164,7 +193,7 @@ void loop_remove_timer(LoopObject *self, PyObject *handle);
 /* Seconds as a key: rounded up, so that a timer is never early. NaN: due now. */
 int64_t loop_key_of(double when);
 
-/* Appends a handle to the ready queue; takes a new reference. */
+/* Appends a handle or a native task to the ready queue; takes a new reference. */
 static inline int
 loop_push(LoopObject *self, PyObject *handle)
 {
@@ -178,6 +207,8 @@ loop_push(LoopObject *self, PyObject *handle)
 
 /* Makes the descriptors. */
 int loop_open(LoopObject *self);
+/* Drops what such a ring holds. */
+void loop_drop_ready(LoopObject *self, struct ring *ready);
 /* Drops all that is scheduled or watched; safe in every state. */
 void loop_drop_all(LoopObject *self);
 /* Closes the descriptors; safe in every state. */

@@ -227,7 +227,9 @@ Loop__run_forever_cleanup(PyObject *op, PyObject *Py_UNUSED(ignored))
 PyObject *
 Loop__run_once(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return loop_run_once(LOOP(op)) < 0 ? NULL : Py_NewRef(Py_None);
+    int rc = loop_run_once(LOOP(op));
+    loop_leave_task(LOOP(op));
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyObject *

@@ -5,19 +5,27 @@
 #include "compat.h"
 #include "handle.h"
 #include "loopobj.h"
+#include "task.h"
 
 /* --- futures and tasks -------------------------------------------------------- */
 
-/* Vectorcall of asyncio.futures.Future or asyncio.tasks.Task, whatever class is
- * there now: asyncio looks it up on each call, and programs put their own there. */
-static PyObject *
-call_class(PyObject *module, PyObject *name, PyObject *const *args, size_t nargs,
-           PyObject *kwnames)
+/* The class that asyncio would make, borrowed: asyncio.futures.Future or
+ * asyncio.tasks.Task, whatever is there now. asyncio looks it up on each call, and
+ * programs put their own there. */
+static inline PyObject *
+class_in_use_borrow(PyObject *module_dict, PyObject *name)
 {
-    PyObject *cls = PyObject_GetAttr(module, name);
-    if (cls == NULL) {
-        return NULL;
+    PyObject *cls = PyDict_GetItemWithError(module_dict, name);
+    if (cls == NULL && !PyErr_Occurred()) {
+        PyErr_SetObject(PyExc_AttributeError, name);
     }
+    return cls;
+}
+
+static PyObject *
+call_class(PyObject *cls, PyObject *const *args, size_t nargs, PyObject *kwnames)
+{
+    Py_INCREF(cls);
     PyObject *object = PyObject_Vectorcall(cls, args, nargs, kwnames);
     Py_DECREF(cls);
     return object;
@@ -25,53 +33,52 @@ call_class(PyObject *module, PyObject *name, PyObject *const *args, size_t nargs
 
 const char Loop_create_future_doc[] = PyDoc_STR(
 "create_future($self)\n--\n\n"
-"Return a new asyncio.Future of this loop. Mirrors asyncio.loop.create_future().");
+"Return a new evloop.Future of this loop. Mirrors asyncio.loop.create_future().");
 
 PyObject *
 Loop_create_future(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     core_state *st = LOOP(op)->st;
-    return call_class(st->futures, st->str_Future, &op, 0, st->kw_loop);
+    PyObject *cls = class_in_use_borrow(st->futures_dict, st->str_Future);
+    if (cls == NULL) {
+        return NULL;
+    }
+    return LIKELY(cls == st->AsyncioFuture) ? future_new(st, op)
+                                            : call_class(cls, &op, 0, st->kw_loop);
 }
 
-/* Task(coro, loop=self, **kwargs) */
-static PyObject *
-new_task(core_state *st, PyObject *op, PyObject *coro, PyObject *const *values,
-         PyObject *kwnames)
-{
-    PyObject *argv[4] = {coro, op};
-    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    if (nkw == 0) {
-        return call_class(st->tasks, st->str_Task, argv, 1, st->kw_loop);
-    }
-    assert(nkw <= 2);
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        argv[2 + i] = values[i];
-    }
-    PyObject *names = PySequence_Concat(st->kw_loop, kwnames);
-    PyObject *task = names == NULL
-        ? NULL
-        : call_class(st->tasks, st->str_Task, argv, 1, names);
-    Py_XDECREF(names);
-    return task;
-}
-
+/* Puts the keyword arguments where they belong; false: not all are known. */
 static bool
-only_plain_task_keywords(core_state *st, PyObject *kwnames)
+take_task_options(core_state *st, PyObject *const *values, PyObject *kwnames,
+                  struct task_options *options)
 {
     Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t i = 0; i < nkw; i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (name != st->str_name && name != st->str_context) {
+        if (name == st->str_name) {
+            options->name = values[i];
+        }
+        else if (name == st->str_context) {
+            options->context = values[i];
+        }
+        else if (name == st->str_eager_start && st->create_task_takes_eager_start) {
+            int eager_start = PyObject_IsTrue(values[i]);
+            PyErr_Clear(); /* it is asked again */
+            if (eager_start < 0) {
+                return false;
+            }
+            options->eager_start = eager_start;
+        }
+        else {
             return false;
         }
     }
-    return nkw <= 2;
+    return true;
 }
 
 const char Loop_create_task_doc[] = PyDoc_STR(
 "create_task($self, coro, **kwargs)\n--\n\n"
-"Schedule the coroutine coro and return its task.\n\n"
+"Schedule the coroutine coro and return its task, an evloop.Task.\n\n"
 "kwargs: name (str), context, and what else this version's asyncio takes. A task\n"
 "factory is called as this version's asyncio calls it. Raises RuntimeError if the\n"
 "loop is closed, TypeError if coro is no coroutine. Mirrors\n"
@@ -82,14 +89,17 @@ Loop_create_task(FASTCALL_ARGS)
 {
     LoopObject *self = LOOP(op);
     core_state *st = self->st;
-    if (LIKELY(self->task_factory == NULL && nargs == 1
-               && only_plain_task_keywords(st, kwnames))) {
-        if (loop_check_closed(self) < 0) {
-            return NULL;
-        }
-        return new_task(st, op, args[0], args + 1, kwnames);
+    struct task_options options = {.loop = op};
+    PyObject *cls = class_in_use_borrow(st->tasks_dict, st->str_Task);
+    if (cls == NULL) {
+        return NULL;
     }
-    /* A factory, or keywords of a newer asyncio: its own rules, from its source. */
+    if (LIKELY(cls == st->AsyncioTask && self->task_factory == NULL && nargs == 1
+               && take_task_options(st, args + 1, kwnames, &options))) {
+        return loop_check_closed(self) < 0 ? NULL : task_new(st, args[0], &options);
+    }
+    /* A factory, another class, or keywords that we do not know: asyncio's own rules,
+     * from its source. */
     return loop_call_base(self, "create_task", args, nargs, kwnames);
 }
 

@@ -6,18 +6,58 @@
 
 #include <math.h>
 
+/* Puts a handle in the place of each native task on the ready ring. To make one can
+ * run Python code (until 3.11), which may change the ring. */
+static int
+show_tasks_as_handles(LoopObject *self)
+{
+    struct ring *r = &self->ready;
+    for (size_t i = 0; i < ring_len(r); i++) {
+        PyObject *item = ring_at(r, i);
+        if (!loop_item_is_task(self, item)) {
+            continue;
+        }
+        Py_INCREF(item);
+        PyObject *handle = self->st->task_as_handle(item);
+        if (handle == NULL) {
+            Py_DECREF(item);
+            return -1;
+        }
+        if (i < ring_len(r) && ring_at(r, i) == item) {
+            ring_put(r, i, handle);
+            Py_DECREF(item); /* the ring's */
+        }
+        else {
+            Py_DECREF(handle);
+        }
+        Py_DECREF(item);
+    }
+    return 0;
+}
+
 /* A list of what is ready, first to last. */
 PyObject *
 Loop__ready_items(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     struct ring *r = &LOOP(op)->ready;
-    PyObject *list = PyList_New(0);
+    PyObject *list = show_tasks_as_handles(LOOP(op)) < 0 ? NULL : PyList_New(0);
     for (size_t i = 0; list != NULL && i < ring_len(r); i++) {
         if (PyList_Append(list, ring_at(r, i)) < 0) {
             Py_CLEAR(list);
         }
     }
     return list;
+}
+
+/* Native tasks get onto the ring by themselves alone. */
+static int
+check_is_handle(LoopObject *self, PyObject *item)
+{
+    if (loop_item_is_task(self, item)) {
+        PyErr_SetString(PyExc_TypeError, "a handle is required, not a task");
+        return -1;
+    }
+    return 0;
 }
 
 /* Puts what the iterable gives in the place of what was ready. */
@@ -29,30 +69,34 @@ Loop__ready_replace(PyObject *op, PyObject *handles)
     if (list == NULL) {
         return NULL;
     }
-    struct ring old = self->ready, fresh = {0};
+    struct ring fresh = {0};
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
-        if (ring_push(&fresh, PyList_GET_ITEM(list, i)) < 0) {
+        PyObject *item = PyList_GET_ITEM(list, i);
+        int rc = check_is_handle(self, item);
+        if (rc == 0 && ring_push(&fresh, item) < 0) {
+            PyErr_NoMemory();
+            rc = -1;
+        }
+        if (rc < 0) {
             ring_free(&fresh);
             Py_DECREF(list);
-            return PyErr_NoMemory();
+            return NULL;
         }
     }
     for (size_t i = 0; i < ring_len(&fresh); i++) {
         Py_INCREF((PyObject *)ring_at(&fresh, i));
     }
+    struct ring old = self->ready;
     self->ready = fresh;
     Py_DECREF(list);
-    while (ring_len(&old) > 0) {
-        Py_DECREF((PyObject *)ring_pop(&old));
-    }
-    ring_free(&old);
+    loop_drop_ready(self, &old);
     Py_RETURN_NONE;
 }
 
 PyObject *
 Loop__ready_append(PyObject *op, PyObject *handle)
 {
-    if (loop_push(LOOP(op), handle) < 0) {
+    if (check_is_handle(LOOP(op), handle) < 0 || loop_push(LOOP(op), handle) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -62,6 +106,9 @@ PyObject *
 Loop__ready_popleft(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     LoopObject *self = LOOP(op);
+    if (show_tasks_as_handles(self) < 0) {
+        return NULL;
+    }
     if (ring_len(&self->ready) == 0) {
         PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
         return NULL;

@@ -1,9 +1,12 @@
 /* module.c - evloop._core: multi-phase init, state per import, no global objects. */
 
 #include "base.h"
+#include "future.h"
 #include "handle.h"
 #include "loopobj.h"
+#include "registry.h"
 #include "state.h"
+#include "task.h"
 
 static int
 intern_names(core_state *st)
@@ -59,7 +62,12 @@ make_constants(core_state *st)
     st->empty_tuple = PyTuple_New(0);
     st->kw_loop = PyTuple_Pack(1, st->str_loop);
     st->kw_debug = PyTuple_Pack(1, st->str_debug);
-    return st->empty_tuple && st->kw_loop && st->kw_debug ? 0 : -1;
+    st->kw_context = PyTuple_Pack(1, st->str_context);
+    st->coroutine_types = PySet_New(NULL);
+    return st->empty_tuple && st->kw_loop && st->kw_debug && st->kw_context
+            && st->coroutine_types
+        ? 0
+        : -1;
 }
 
 static int
@@ -72,7 +80,22 @@ inspect_asyncio(core_state *st)
     }
     st->format_takes_debug = defaults != Py_None;
     Py_DECREF(defaults);
-    return 0;
+    PyObject *create_task = PyObject_GetAttr(st->SelectorEventLoop,
+                                             st->str_create_task);
+    PyObject *code = create_task == NULL
+        ? NULL
+        : PyObject_GetAttrString(create_task, "__code__");
+    Py_XDECREF(create_task);
+    if (code == NULL || !PyCode_Check(code)) {
+        Py_XDECREF(code);
+        return -1;
+    }
+    st->create_task_takes_eager_start = ((PyCodeObject *)code)->co_flags
+        & CO_VARKEYWORDS;
+    Py_DECREF(code);
+    st->futures_dict = Py_XNewRef(PyModule_GetDict(st->futures));
+    st->tasks_dict = Py_XNewRef(PyModule_GetDict(st->tasks));
+    return st->futures_dict && st->tasks_dict ? 0 : -1;
 }
 
 static int
@@ -85,14 +108,20 @@ core_exec(PyObject *module)
     }
     *(core_state **)PyModule_GetState(module) = st; /* core_free() has it from here */
     st->handle_free_max = HANDLE_FREELIST_MAX;
+    st->future_free_max = FUTURE_FREELIST_MAX;
+    st->iter_free_max = FUTURE_ITER_FREELIST_MAX;
     if (intern_names(st) < 0 || import_objects(st) < 0 || make_constants(st) < 0
         || inspect_asyncio(st) < 0 || handle_setup_types(module, st) < 0
-        || loop_setup_type(module, st) < 0) {
+        || loop_setup_type(module, st) < 0 || registry_setup(module, st) < 0
+        || future_setup_types(module, st) < 0 || registry_inspect_types(st) < 0
+        || task_inspect_base(st) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
             || PyModule_AddObjectRef(module, "Handle", st->PlainHandleType) < 0
             || PyModule_AddObjectRef(module, "TimerHandle", st->TimerHandleType) < 0
+            || PyModule_AddObjectRef(module, "Future", st->FutureType) < 0
+            || PyModule_AddObjectRef(module, "Task", st->TaskType) < 0
         ? -1
         : 0;
 }
@@ -105,10 +134,11 @@ static PyObject *
 core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *st = state_of(module);
-    return Py_BuildValue("{s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
-                         st->live_handles[HANDLE_PLAIN], "TimerHandle",
-                         st->live_handles[HANDLE_TIMER], "ThreadSafeHandle",
-                         st->live_handles[HANDLE_THREADSAFE]);
+    return Py_BuildValue(
+        "{s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
+        st->live_handles[HANDLE_PLAIN], "TimerHandle", st->live_handles[HANDLE_TIMER],
+        "ThreadSafeHandle", st->live_handles[HANDLE_THREADSAFE], "Future",
+        st->live_futures[0], "Task", st->live_futures[1], "FutureIter", st->live_iters);
 }
 
 /* _adopt(cls): see loop_adopt_class(). */
@@ -157,7 +187,8 @@ state_clear(core_state *st)
 void
 state_free_if_dead(core_state *st)
 {
-    if (LIKELY(!st->orphaned) || st->live_loops > 0) {
+    if (LIKELY(!st->orphaned) || st->live_loops > 0 || st->live_futures[0] > 0
+        || st->live_futures[1] > 0 || st->live_iters > 0) {
         return;
     }
     for (int kind = 0; kind < HANDLE_KINDS; kind++) {
@@ -177,8 +208,10 @@ core_free(void *module)
     core_state *st = state_of(module);
     if (st != NULL) {
         st->orphaned = true;
-        st->handle_free_max = 0;
+        st->handle_free_max = st->future_free_max = st->iter_free_max = 0;
         handle_clear_freelists(st);
+        future_clear_freelists(st);
+        future_clear_iter_freelist(st);
         state_free_if_dead(st);
     }
 }

@@ -66,11 +66,26 @@ ring_pop(struct ring *r)
     return r->slots[r->head++ & r->mask];
 }
 
+/* Puts back what was popped last; nothing was pushed since. */
+static inline void
+ring_unpop(struct ring *r, void *item)
+{
+    assert(ring_len(r) <= r->mask);
+    r->slots[--r->head & r->mask] = item;
+}
+
 static inline void *
 ring_at(const struct ring *r, size_t i)
 {
     assert(i < ring_len(r));
     return r->slots[(r->head + i) & r->mask];
+}
+
+static inline void
+ring_put(struct ring *r, size_t i, void *item)
+{
+    assert(i < ring_len(r));
+    r->slots[(r->head + i) & r->mask] = item;
 }
 
 /* Leaves an empty ring that can be used again; the items are the caller's. */

@@ -14,6 +14,8 @@
 #include "base.h"
 
 #define HANDLE_FREELIST_MAX HARD_OR(0, 4096)
+#define FUTURE_FREELIST_MAX HARD_OR(0, 2048)
+#define FUTURE_ITER_FREELIST_MAX HARD_OR(0, 256)
 
 /* Kinds of handles. The first two are asyncio's; the third is what asyncio's
  * call_soon_threadsafe() returns from Python 3.14 on. */
@@ -31,11 +33,12 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(Future)                                                                          \
     X(Task)                                                                            \
     X(_add_callback)                                                                   \
+    X(_args)                                                                           \
     X(_asyncgen_finalizer_hook)                                                        \
     X(_asyncgen_firstiter_hook)                                                        \
     X(_asyncgens)                                                                      \
     X(_asyncgens_shutdown_called)                                                      \
-    X(_args)                                                                           \
+    X(_asyncio_future_blocking)                                                        \
     X(_callback)                                                                       \
     X(_cancelled)                                                                      \
     X(_check_default_executor)                                                         \
@@ -43,39 +46,57 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_clock_resolution)                                                               \
     X(_default_executor)                                                               \
     X(_ensure_fd_no_transport)                                                         \
+    X(_enter_task)                                                                     \
     X(_format_handle)                                                                  \
     X(_get_running_loop)                                                               \
+    X(_leave_task)                                                                     \
     X(_log_destroy_pending)                                                            \
+    X(_loop)                                                                           \
     X(_old_agen_hooks)                                                                 \
     X(_process_events)                                                                 \
     X(_process_self_data)                                                              \
+    X(_register_task)                                                                  \
     X(_repr_info)                                                                      \
     X(_run)                                                                            \
     X(_run_once)                                                                       \
     X(_selector)                                                                       \
     X(_set_coroutine_origin_tracking)                                                  \
     X(_set_running_loop)                                                               \
+    X(_swap_current_task)                                                              \
     X(_transports)                                                                     \
+    X(_unregister_task)                                                                \
     X(_when)                                                                           \
     X(aclose)                                                                          \
     X(add)                                                                             \
     X(add_done_callback)                                                               \
     X(call_at)                                                                         \
     X(call_exception_handler)                                                          \
+    X(call_soon)                                                                       \
     X(call_soon_threadsafe)                                                            \
+    X(cancel)                                                                          \
     X(context)                                                                         \
+    X(coro)                                                                            \
     X(create_task)                                                                     \
     X(data)                                                                            \
     X(debug)                                                                           \
     X(default_exception_handler)                                                       \
     X(discard)                                                                         \
+    X(eager_start)                                                                     \
     X(error)                                                                           \
     X(exception)                                                                       \
+    X(file)                                                                            \
     X(fileno)                                                                          \
+    X(future_add_to_awaited_by)                                                        \
+    X(future_discard_from_awaited_by)                                                  \
     X(get_context)                                                                     \
     X(get_debug)                                                                       \
+    X(get_event_loop)                                                                  \
+    X(get_loop)                                                                        \
+    X(is_running)                                                                      \
+    X(limit)                                                                           \
     X(logger)                                                                          \
     X(loop)                                                                            \
+    X(msg)                                                                             \
     X(name)                                                                            \
     X(remove_done_callback)                                                            \
     X(remove_signal_handler)                                                           \
@@ -84,6 +105,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(select)                                                                          \
     X(slow_callback_duration)                                                          \
     X(submit)                                                                          \
+    X(throw)                                                                           \
     X(time)
 
 /* Objects of other modules: field, module, attribute. */
@@ -94,6 +116,16 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(run_until_complete_cb, "asyncio.base_events", "_run_until_complete_cb")          \
     X(AsyncioHandle, "asyncio.events", "Handle")                                       \
     X(AsyncioTimerHandle, "asyncio.events", "TimerHandle")                             \
+    X(AsyncioFuture, "_asyncio", "Future")                                             \
+    X(AsyncioTask, "_asyncio", "Task")                                                 \
+    X(asyncio_c, "_asyncio", NULL)                                                     \
+    X(CancelledError, "asyncio.exceptions", "CancelledError")                          \
+    X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                    \
+    X(traceback_extract_stack, "traceback", "extract_stack")                           \
+    X(future_repr, "asyncio.base_futures", "_future_repr")                             \
+    X(task_repr, "asyncio.base_tasks", "_task_repr")                                   \
+    X(task_get_stack, "asyncio.base_tasks", "_task_get_stack")                         \
+    X(task_print_stack, "asyncio.base_tasks", "_task_print_stack")                     \
     X(futures, "asyncio", "futures")                                                   \
     X(tasks, "asyncio", "tasks")                                                       \
     X(ensure_future, "asyncio.tasks", "ensure_future")                                 \
@@ -111,12 +143,35 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(PlainHandleType)                                                                 \
     X(TimerHandleType)                                                                 \
     X(ThreadSafeHandleType)                                                            \
+    X(FutureType)                                                                      \
+    X(TaskType)                                                                        \
+    X(FutureIterType)                                                                  \
+    X(TaskStepType)                                                                    \
+    X(TaskRefType)                                                                     \
+    X(futures_dict)                                                                    \
+    X(tasks_dict)                                                                      \
+    X(coroutine_types)                                                                 \
+    X(book_set)                                                                        \
+    X(book_iterating)                                                                  \
+    X(book_pending_removals)                                                           \
+    X(book_current)                                                                    \
+    X(book_eager)                                                                      \
+    X(book_register)                                                                   \
+    X(book_unregister)                                                                 \
+    X(book_enter)                                                                      \
+    X(book_leave)                                                                      \
+    X(book_swap)                                                                       \
+    X(book_add_awaited)                                                                \
+    X(book_discard_awaited)                                                            \
     X(hook_names)                                                                      \
     X(hook_natives)                                                                    \
     X(empty_tuple)                                                                     \
     X(iscoroutinefunction)                                                             \
+    X(kw_context)                                                                      \
     X(kw_debug)                                                                        \
     X(kw_loop)
+
+struct loop_object;
 
 struct core_state {
 #define FIELD(name) PyObject *str_##name;
@@ -136,6 +191,27 @@ struct core_state {
     int handle_free[HANDLE_KINDS];
     int handle_free_max; /* 0 once orphaned */
 
+    /* The same for futures, then for tasks, and for the iterators of futures. */
+    PyObject *future_freelist[2];
+    int future_free[2];
+    int future_free_max;
+    PyObject *iter_freelist;
+    int iter_free;
+    int iter_free_max;
+
+    /* What the engine knows of tasks: how to run one that is on the ready ring, what
+     * stands for it there in Python's eyes (a handle, which the task gives its place
+     * on the ring to), how to take it off, and how to tell asyncio's books that the
+     * one they name does not run any more. */
+    int (*task_run)(struct loop_object *loop, PyObject *task); /* 0, -1, or: */
+#define TASK_RUN_LATER -2 /* MemoryError is raised; it is queued still */
+    PyObject *(*task_as_handle)(PyObject *task);
+    void (*task_unqueue)(PyObject *task);
+    void (*task_leave)(struct loop_object *loop);
+
+    uint64_t task_counter; /* of tasks without a name */
+    Py_ssize_t future_dict_offset; /* of the instance's __dict__; may be negative */
+
     /* The module is gone. */
     bool orphaned;
 
@@ -146,9 +222,13 @@ struct core_state {
     /* Living native objects, for live_objects(). */
     Py_ssize_t live_handles[HANDLE_KINDS];
     Py_ssize_t live_loops;
+    Py_ssize_t live_futures[2]; /* futures, then tasks */
+    Py_ssize_t live_iters;
 
     /* _format_callback_source() takes debug=, as from 3.13 on. */
     bool format_takes_debug;
+    /* loop.create_task() takes eager_start=, as from some 3.13 on. */
+    bool create_task_takes_eager_start;
 };
 
 typedef struct core_state core_state;

@@ -2,7 +2,8 @@
 
 asyncio is the oracle. A test that takes ``loop``, ``new_loop`` or
 ``loop_class`` runs once on the standard library's loop and once on evloop, and
-must pass on both.
+must pass on both. So it is with ``future_class`` and ``task_class``, whichever
+the loop.
 """
 
 import asyncio
@@ -19,11 +20,15 @@ import evloop
 from evloop import _core
 
 LOOP_CLASSES = {"asyncio": asyncio.SelectorEventLoop, "evloop": evloop.EventLoop}
+FUTURE_CLASSES = {"asyncio": asyncio.Future, "evloop": evloop.Future}
+TASK_CLASSES = {"asyncio": asyncio.Task, "evloop": evloop.Task}
 
 # Upper bound in seconds for a thread that was told to end to be gone.
 SETTLE = 10.0
 
 _CALL_FAILED = pytest.StashKey[bool]()
+# Garbage was collected after the last test, and it left nothing.
+_CLEAN = pytest.StashKey[bool]()
 
 
 def pytest_collection_finish():
@@ -73,7 +78,9 @@ def no_leaks(request, caplog):
     A test that failed is not examined: its traceback keeps objects alive.
     """
     threads = set(threading.enumerate())
-    gc.collect()
+    if not request.session.stash.get(_CLEAN, False):
+        gc.collect()
+    request.session.stash[_CLEAN] = False
     objects = _native_objects()
     descriptors = _descriptors()
     yield
@@ -95,6 +102,9 @@ def no_leaks(request, caplog):
         }
         left = {what: which for what, which in left.items() if which}
         if not left:
+            # What is left is pytest's: the next test need not look through it.
+            gc.freeze()
+            request.session.stash[_CLEAN] = True
             return
         if time.monotonic() > deadline:
             break
@@ -139,6 +149,18 @@ def evloop_loop():
     loop = evloop.new_event_loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture(params=FUTURE_CLASSES.values(), ids=FUTURE_CLASSES.keys())
+def future_class(request):
+    """The future's class, which works on a loop of either kind."""
+    return request.param
+
+
+@pytest.fixture(params=TASK_CLASSES.values(), ids=TASK_CLASSES.keys())
+def task_class(request):
+    """The task's class, which works on a loop of either kind."""
+    return request.param
 
 
 @pytest.fixture

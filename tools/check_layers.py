@@ -10,10 +10,10 @@ from pathlib import Path
 
 # From the bottom up: the stems of the files in each layer.
 LAYERS = (
-    "base compat list heap ring state err buf args",
+    "base compat list heap ring state err buf args mro",
     "sys addr poll poll_epoll",
-    "loop handle handleobj timer inbox signal watch",
-    "future task",
+    "loop loophooks handle handleobj timer inbox signal watch",
+    "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport stream datagram pipe",
     "server tls sockops resolve process",
     "module loopobj looprun loopcalls loopservice loopview",

@@ -6,7 +6,9 @@ rest of its module goes on in a new process.
 
 These environment variables put something else under test, each in the form
 ``module:attribute``: CONFORMANCE_LOOP, a loop factory (asyncio:SelectorEventLoop
-is the control, which passes all); CONFORMANCE_FUTURE and CONFORMANCE_TASK, types.
+is the control, which passes all); CONFORMANCE_FUTURE and CONFORMANCE_TASK, the
+types that the tests of futures and tasks run with beside asyncio's own. evloop's
+own types are tested unless a loop factory is named.
 """
 
 import collections
@@ -27,11 +29,15 @@ import pytest
 
 HERE = Path(__file__).parent
 TEST_LIMIT, MODULE_LIMIT, LISTING_LIMIT = 20, 300, 60  # seconds
-SUBJECT = {
-    "loop": os.environ.get("CONFORMANCE_LOOP", "evloop:new_event_loop"),
-    "future": os.environ.get("CONFORMANCE_FUTURE"),
-    "task": os.environ.get("CONFORMANCE_TASK"),
+EVLOOP = {
+    "loop": "evloop:new_event_loop",
+    "future": "evloop:Future",
+    "task": "evloop:Task",
 }
+NAMED = {kind: os.environ.get(f"CONFORMANCE_{kind.upper()}") for kind in EVLOOP}
+SUBJECT = (
+    NAMED if NAMED["loop"] else {kind: NAMED[kind] or EVLOOP[kind] for kind in EVLOOP}
+)
 OUTCOMES = "passed", "failed", "skipped", "unused", "excluded"
 LABEL = "conformance"
 
@@ -309,7 +315,7 @@ def pytest_terminal_summary(terminalreporter):
     )
     if counts:
         totals = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
+        subject = ", ".join(filter(None, SUBJECT.values()))
         terminalreporter.write_line(
-            f"conformance of {SUBJECT['loop']}, "
-            f"Python {platform.python_version()}: {totals}"
+            f"conformance of {subject}, Python {platform.python_version()}: {totals}"
         )

@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 from asyncio import base_events, events, unix_events
+from typing import NamedTuple
 
 
 def named(spec):
@@ -15,8 +16,19 @@ def named(spec):
     return getattr(importlib.import_module(module), attribute)
 
 
+class Types(NamedTuple):
+    """A Future and a Task type, for the tests of such types."""
+
+    Future: type
+    Task: type
+    own: bool  # whether they are not asyncio's: then they are under test too
+    prefix: str  # of the names of their test classes
+
+
 class Subject:
-    """A loop factory and the Future and Task types that are tested with it.
+    """A loop factory and the Future and Task types that are tested on it.
+
+    asyncio's own types are always among them: any loop must run these as well.
 
     Makes every loop that a test is given, and notes every other loop that a
     test runs: a test that passes without ours says nothing about ours.
@@ -24,9 +36,15 @@ class Subject:
 
     def __init__(self, loop, future=None, task=None):
         self._factory = named(loop)
-        self.Future = named(future) if future else asyncio.Future
-        self.Task = named(task) if task else asyncio.Task
-        self.own_types = bool(future or task)
+        Future = named(future) if future else asyncio.Future
+        Task = named(task) if task else asyncio.Task
+        if (Future, Task) == (asyncio.Future, asyncio.Task):
+            self.types = [Types(Future, Task, own=False, prefix="")]
+        else:
+            self.types = [
+                Types(Future, Task, own=True, prefix=""),
+                Types(asyncio.Future, asyncio.Task, own=False, prefix="Stock"),
+            ]
         self._forget()
 
     def _forget(self):

@@ -250,26 +250,31 @@ def runners(m, subject):
 
 @replaces("test_futures", "CFuture*", "CSubFuture*", "PyFuture*")
 def futures(m, subject):
-    class SubFuture(subject.Future):
+    for types in subject.types:
+        yield from tests_of_future(m, types)
+
+
+def tests_of_future(m, types):
+    class SubFuture(types.Future):
         pass
 
     TestCase = m.test_utils.TestCase
-    own = {"tests_own_types": subject.own_types}
-    for Future, prefix in (subject.Future, ""), (SubFuture, "Sub"):
+    own = {"tests_own_types": types.own}
+    for Future, prefix in (types.Future, ""), (SubFuture, "Sub"):
         stock = getattr(m, f"C{prefix}FutureTests")
-        yield derive(f"{prefix}FutureTests", stock, cls=Future, **own)
+        yield derive(f"{types.prefix}{prefix}FutureTests", stock, cls=Future, **own)
         yield derive(
-            f"{prefix}FutureDoneCallbackTests",
+            f"{types.prefix}{prefix}FutureDoneCallbackTests",
             m.BaseFutureDoneCallbackTests,
             TestCase,
             _new_future=lambda self, Future=Future: Future(loop=self.loop),
             **own,
         )
     yield derive(
-        "FutureInheritanceTests",
+        f"{types.prefix}FutureInheritanceTests",
         m.BaseFutureInheritanceTests,
         TestCase,
-        _get_future_cls=lambda self: subject.Future,
+        _get_future_cls=lambda self: types.Future,
         **own,
     )
 
@@ -277,7 +282,8 @@ def futures(m, subject):
 @replaces("test_futures2", "CFutureTests", "PyFutureTests")
 def futures2(m, subject):
     bases = m.FutureTests, unittest.IsolatedAsyncioTestCase
-    yield derive("FutureTests", *bases, cls=subject.Task)
+    for types in subject.types:
+        yield derive(f"{types.prefix}FutureTests", *bases, cls=types.Task)
 
 
 @replaces(
@@ -289,8 +295,20 @@ def futures2(m, subject):
     "*IntrospectionTests",
 )
 def tasks(m, subject):
-    Future, Task = subject.Future, subject.Task
-    own = {"tests_own_types": subject.own_types}
+    for types in subject.types:
+        yield from tests_of_task(m, types)
+
+    def run_loop(self, loop):
+        # The stock one goes on until loop._ready is empty.
+        for _ in range(10):
+            m.test_utils.run_briefly(loop)
+
+    m.GatherTestsBase._run_loop = run_loop
+
+
+def tests_of_task(m, types):
+    Future, Task = types.Future, types.Task
+    own = {"tests_own_types": types.own}
     mixed = m.BaseTaskTests, m.test_utils.TestCase
 
     def pair(name, Task, Future, *bases):
@@ -302,37 +320,32 @@ def tasks(m, subject):
             for name in ("all_tasks", "current_task")
             if hasattr(m.tasks, half + name)
         }
+        name = f"{types.prefix}{name}"
         return derive(name, *bases, Task=Task, Future=Future, **books, **own)
 
     yield pair("TaskTests", Task, Future, m.CTask_CFuture_Tests)
     yield m.add_subclass_tests(pair("SubTaskTests", Task, Future, *mixed))
     yield derive(
-        "CurrentLoopTests",
+        f"{types.prefix}CurrentLoopTests",
         m.BaseCurrentLoopTests,
         m.test_utils.TestCase,
         current_task=staticmethod(asyncio.current_task),
         new_task=lambda self, coro: Task(coro, loop=self.loop),
     )
-    if subject.own_types:  # which must get on with asyncio's
+    if types.own:  # which must get on with asyncio's
         yield pair("TaskAndPyFutureTests", Task, m.futures._PyFuture, *mixed)
         yield pair("PyTaskAndFutureTests", m.tasks._PyTask, Future, *mixed)
         yield pair("TaskAndCFutureTests", Task, m.futures._CFuture, *mixed)
         yield pair("CTaskAndFutureTests", m.tasks._CTask, Future, *mixed)
 
-    def run_loop(self, loop):
-        # The stock one goes on until loop._ready is empty.
-        for _ in range(10):
-            m.test_utils.run_briefly(loop)
 
-    m.GatherTestsBase._run_loop = run_loop
-
-
-@replaces("test_eager_task_factory", "*")
+@replaces("test_eager_task_factory", "*Eager*Tests")
 def eager_tasks(m, subject):
-    cls = m.CEagerTaskFactoryLoopTests
-    yield derive("EagerTaskFactoryLoopTests", cls, Task=subject.Task)
-    yield derive("EagerTests", m.EagerTests, Task=subject.Task)
-    yield derive("NonEagerTests", m.NonEagerTests, Task=subject.Task)
+    stock = m.CEagerTaskFactoryLoopTests, m.EagerTests, m.NonEagerTests
+    names = "EagerTaskFactoryLoopTests", "EagerTests", "NonEagerTests"
+    for types in subject.types:
+        for name, cls in zip(names, stock, strict=True):
+            yield derive(f"{types.prefix}{name}", cls, Task=types.Task)
 
 
 # The rest is about the language: no loop in it.

@@ -5,6 +5,7 @@ object a line, an event, to the descriptor given as argument. See conftest.py.
 """
 
 import faulthandler
+import gc
 import importlib.util
 import json
 import os
@@ -65,6 +66,10 @@ def run(order, subject, emit):
     wanted = set(order["tests"])
     suite = test_cpython.load(order["module"], subject)
     recorder = Recorder(subject, emit, order["test_limit"])
+    # Subject.begin_test() collects garbage: what is loaded by now need not be
+    # looked through before every test.
+    gc.collect()
+    gc.freeze()
     unittest.TestSuite(test for test in suite if short_id(test) in wanted).run(recorder)
 
 

@@ -36,6 +36,7 @@ def installed(default_policy):
 
 
 def test_names():
+    eager = ["eager_task_factory"] if sys.version_info >= (3, 12) else []
     assert sorted(evloop.__all__) == [
         "EventLoop",
         "EventLoopPolicy",
@@ -45,6 +46,7 @@ def test_names():
         "Task",
         "TimerHandle",
         "__version__",
+        *eager,
         "install",
         "new_event_loop",
         "run",

@@ -1,0 +1,570 @@
+/* future.c - see future.h: life and outcome. Callbacks: futurecalls.c. Python's view:
+ * futureobj.c.
+ *
+ * Calls into Python: call_soon() and get_debug() of loops that are not ours, the loop's
+ * exception handler, and whatever a reference that is dropped sets off. After any of
+ * them `self` may be done, cancelled, re-initialised, or have other callbacks. */
+
+#include "future.h"
+#include "compat.h"
+#include "registry.h"
+#include "task.h"
+
+Py_ssize_t future_offset;
+
+/* --- life --------------------------------------------------------------------- */
+
+static inline PyTypeObject *
+base_type(const FutureData *f)
+{
+    return (PyTypeObject *)(f->is_task ? f->st->AsyncioTask : f->st->AsyncioFuture);
+}
+
+/* A base that is a static type (until 3.11) neither visits nor drops the type. */
+static inline bool
+base_minds_type(PyTypeObject *base)
+{
+    return PyType_HasFeature(base, Py_TPFLAGS_HEAPTYPE);
+}
+
+PyObject *
+future_alloc(core_state *st, PyObject *type_object)
+{
+    PyTypeObject *type = (PyTypeObject *)type_object;
+    bool is_task = type_object == st->TaskType;
+    PyObject *op = st->future_freelist[is_task];
+    if (LIKELY(op != NULL)) {
+        FutureData *f = FUTURE(op);
+        st->future_freelist[is_task] = f->loop;
+        st->future_free[is_task]--;
+        f->loop = NULL;
+        (void)PyObject_Init(op, type);
+    }
+    else {
+        op = (PyObject *)PyObject_GC_New(PyObject, type);
+        if (op == NULL) {
+            return NULL;
+        }
+        memset((char *)op + sizeof(PyObject), 0,
+               (size_t)type->tp_basicsize - sizeof(PyObject));
+        FUTURE(op)->st = st;
+        FUTURE(op)->is_task = is_task;
+    }
+    st->live_futures[is_task]++;
+    return op;
+}
+
+/* For Python code, and for subclasses; the loop uses future_new() and task_new(). */
+PyObject *
+Future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *module = PyType_GetModuleByDef(type, &core_module);
+    PyObject *op = module == NULL ? NULL : type->tp_alloc(type, 0);
+    if (op == NULL) {
+        return NULL;
+    }
+    core_state *st = state_of(module);
+    FutureData *f = FUTURE(op);
+    f->st = st;
+    f->is_task = PyType_IsSubtype(type, (PyTypeObject *)st->TaskType);
+    st->live_futures[f->is_task]++;
+    return op;
+}
+
+int
+Future_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    FutureData *f = FUTURE(op);
+    PyTypeObject *base = base_type(f);
+    if (!base_minds_type(base)) {
+        Py_VISIT(Py_TYPE(op));
+    }
+    Py_VISIT(f->loop);
+    Py_VISIT(f->result);
+    Py_VISIT(f->first.call);
+    Py_VISIT(f->first.context);
+    for (uint32_t i = 0; i < f->nmore; i++) {
+        Py_VISIT(f->more[i].call);
+        Py_VISIT(f->more[i].context);
+    }
+    Py_VISIT(f->exception);
+    Py_VISIT(f->exception_tb);
+    Py_VISIT(f->source_traceback);
+    Py_VISIT(f->cancel_message);
+    Py_VISIT(f->cancelled_error);
+    if (f->is_task) {
+        TaskData *t = TASK(op);
+        Py_VISIT(t->own_coro);
+        Py_VISIT(t->own_context);
+        Py_VISIT(t->waiter);
+        Py_VISIT(t->due);
+        Py_VISIT(t->name);
+    }
+    return base->tp_traverse(op, visit, arg);
+}
+
+/* Drops all that __init__ and later calls have set, of the part that is a future. */
+static void
+future_reset(FutureData *f)
+{
+    f->native = NULL;
+    f->state = FUTURE_PENDING;
+    f->blocking = f->log_traceback = false;
+    Py_CLEAR(f->loop);
+    Py_CLEAR(f->result);
+    if (f->first.call != NULL) {
+        future_drop_callbacks(f);
+    }
+    Py_CLEAR(f->exception);
+    Py_CLEAR(f->exception_tb);
+    Py_CLEAR(f->source_traceback);
+    Py_CLEAR(f->cancel_message);
+    Py_CLEAR(f->cancelled_error);
+}
+
+static void
+future_empty(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    if (f->is_task) {
+        task_reset(op);
+    }
+    future_reset(f);
+}
+
+int
+Future_clear(PyObject *op)
+{
+    PyTypeObject *base = base_type(FUTURE(op));
+    future_empty(op);
+    return base->tp_clear(op);
+}
+
+static inline PyObject **
+weaklist_slot(PyObject *op)
+{
+    return (PyObject **)((char *)op + Py_TYPE(op)->tp_weaklistoffset);
+}
+
+/* Whether all that belongs to the base, and the instance's dict, is unset. */
+static inline bool
+base_is_blank(PyObject *op, PyTypeObject *base)
+{
+    core_state *st = FUTURE(op)->st;
+    uintptr_t any = *(uintptr_t *)weaklist_slot(op)
+        | *(uintptr_t *)((char *)op + st->future_dict_offset);
+    uintptr_t *word = (uintptr_t *)((char *)op + sizeof(PyObject));
+    uintptr_t *end = (uintptr_t *)((char *)op + base->tp_basicsize);
+    while (word < end) {
+        any |= *word++;
+    }
+    return any == 0;
+}
+
+/* Keeps the empty object for reuse, or leaves its end to the base. */
+static inline void
+future_free(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    core_state *st = f->st;
+    PyTypeObject *type = Py_TYPE(op), *base = base_type(f);
+    bool is_task = f->is_task;
+    if (LIKELY(future_is_native(st, op)
+               && st->future_free[is_task] < st->future_free_max
+               && !PyObject_GC_IsFinalized(op) && base_is_blank(op, base))) {
+        f->loop = st->future_freelist[is_task];
+        st->future_freelist[is_task] = op;
+        st->future_free[is_task]++;
+        st->live_futures[is_task]--;
+        Py_DECREF(type);
+        return;
+    }
+    if (is_task) {
+        Py_CLEAR(TASK(op)->ref);
+    }
+    bool drop_type = !base_minds_type(base);
+    base->tp_dealloc(op);
+    if (drop_type) {
+        Py_DECREF(type);
+    }
+    st->live_futures[is_task]--;
+    state_free_if_dead(st);
+}
+
+static inline bool
+has_something_to_report(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    return f->log_traceback
+        || (f->is_task && f->state == FUTURE_PENDING && TASK(op)->log_destroy_pending);
+}
+
+bool
+future_dies_silently(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    PyObject *result = f->result;
+    /* Instances of static types that are no containers: None, numbers, text, bytes. */
+    bool plain_result = result == NULL
+        || !(Py_TYPE(result)->tp_flags & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_HAVE_GC));
+    return plain_result && !f->is_task && f->exception == NULL && f->first.call == NULL
+        && f->cancel_message == NULL && f->cancelled_error == NULL
+        && base_is_blank(op, base_type(f));
+}
+
+/* A future can be the result of another, a task wait for another, and so on without
+ * end; as for handles (see Handle_dealloc). */
+#define NESTED_MAX 50
+
+void
+Future_dealloc(PyObject *op)
+{
+    if (UNLIKELY(has_something_to_report(op))
+        && PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return; /* somebody took a reference */
+    }
+    PyObject_GC_UnTrack(op);
+    if (FUTURE(op)->is_task) {
+        /* Before Python code could find it there. */
+        registry_forget(FUTURE(op)->st, &TASK(op)->ref);
+    }
+    if (UNLIKELY(*weaklist_slot(op) != NULL)) {
+        PyObject_ClearWeakRefs(op);
+    }
+#if PY_VERSION_HEX < 0x030E0000
+    core_state *st = FUTURE(op)->st;
+    if (UNLIKELY(st->nested_deallocs >= NESTED_MAX)) {
+        Py_TRASHCAN_BEGIN(op, Future_dealloc)
+        future_empty(op);
+        future_free(op);
+        Py_TRASHCAN_END
+        return;
+    }
+    st->nested_deallocs++;
+    future_empty(op);
+    st->nested_deallocs--;
+#else
+    future_empty(op);
+#endif
+    future_free(op);
+}
+
+void
+future_clear_freelists(core_state *st)
+{
+    for (int is_task = 0; is_task < 2; is_task++) {
+        PyObject *op = st->future_freelist[is_task];
+        st->future_freelist[is_task] = NULL;
+        st->future_free[is_task] = 0;
+        while (op != NULL) {
+            PyObject *next = FUTURE(op)->loop;
+            if (is_task) {
+                Py_CLEAR(TASK(op)->ref);
+            }
+            PyObject_GC_Del(op);
+            op = next;
+        }
+    }
+}
+
+void
+future_report(PyObject *op, PyObject *message, const char *const *keys,
+              PyObject *const *values)
+{
+    FutureData *f = FUTURE(op);
+    if (f->loop == NULL) {
+        return;
+    }
+    PyObject *context = message == NULL ? NULL : PyDict_New();
+    int rc = context == NULL ? -1 : PyDict_SetItemString(context, "message", message);
+    for (; rc == 0 && *keys != NULL; keys++, values++) {
+        rc = PyDict_SetItemString(context, *keys, *values);
+    }
+    if (rc == 0 && f->source_traceback != NULL) {
+        rc = PyDict_SetItemString(context, "source_traceback", f->source_traceback);
+    }
+    PyObject *handler = rc < 0
+        ? NULL
+        : PyObject_GetAttr(f->loop, f->st->str_call_exception_handler);
+    if (handler != NULL) {
+        PyObject *res = PyObject_CallOneArg(handler, context);
+        if (res == NULL) {
+            PyErr_WriteUnraisable(handler);
+        }
+        Py_XDECREF(res);
+        Py_DECREF(handler);
+    }
+    Py_XDECREF(context);
+}
+
+void
+Future_finalize(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    if (!f->log_traceback) {
+        return;
+    }
+    f->log_traceback = false;
+    const char *name = strrchr(Py_TYPE(op)->tp_name, '.');
+    name = name == NULL ? Py_TYPE(op)->tp_name : name + 1;
+    PyObject *raised = PyErr_GetRaisedException();
+    PyObject *message = PyUnicode_FromFormat("%s exception was never retrieved", name);
+    static const char *const keys[] = {"exception", "future", NULL};
+    future_report(op, message, keys, (PyObject *[]){f->exception, op});
+    Py_XDECREF(message);
+    PyErr_SetRaisedException(raised);
+}
+
+int
+future_trace(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    int debug = loop_get_debug(f->st, f->loop);
+    /* At the interpreter's end what walks the stack may be gone. */
+    if (LIKELY(debug <= 0) || Py_IsFinalizing()) {
+        return debug < 0 ? -1 : 0;
+    }
+    PyObject *stack = PyObject_CallNoArgs(f->st->traceback_extract_stack);
+    if (stack == NULL) {
+        return -1;
+    }
+    Py_XSETREF(f->source_traceback, stack);
+    return 0;
+}
+
+int
+future_init(PyObject *op, PyObject *loop)
+{
+    FutureData *f = FUTURE(op);
+#if PY_VERSION_HEX >= 0x030F0000
+    if (f->loop != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%T object is already initialized", op);
+        return -1;
+    }
+#endif
+    core_state *st = f->st;
+    future_reset(f);
+    loop = loop == NULL || loop == Py_None
+        ? PyObject_CallMethodNoArgs(st->events, st->str_get_event_loop)
+        : Py_NewRef(loop);
+    if (loop == NULL) {
+        return -1;
+    }
+    f->native = loop_from_object_borrow(st, loop);
+    Py_XSETREF(f->loop, loop);
+    return future_trace(op);
+}
+
+PyObject *
+future_new(core_state *st, PyObject *loop)
+{
+    PyObject *op = future_alloc(st, st->FutureType);
+    if (UNLIKELY(op == NULL)) {
+        return NULL;
+    }
+    FutureData *f = FUTURE(op);
+    f->loop = Py_NewRef(loop);
+    f->native = LOOP(loop);
+    PyObject_GC_Track(op);
+    if (UNLIKELY(!loop_is_plain(f->native)) && future_trace(op) < 0) {
+        Py_CLEAR(op);
+    }
+    return op;
+}
+
+int
+future_check_alive(PyObject *op)
+{
+    if (UNLIKELY(FUTURE(op)->loop == NULL)) {
+        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+        return -1;
+    }
+    return 0;
+}
+
+/* --- outcome ------------------------------------------------------------------ */
+
+static int
+future_check_pending(FutureData *f)
+{
+    if (UNLIKELY(f->state != FUTURE_PENDING)) {
+        PyErr_SetString(f->st->InvalidStateError, "invalid state");
+        return -1;
+    }
+    return 0;
+}
+
+int
+future_set_result_lock_held(PyObject *op, PyObject *result)
+{
+    FutureData *f = FUTURE(op);
+    if (future_check_alive(op) < 0 || future_check_pending(f) < 0) {
+        return -1;
+    }
+    f->state = FUTURE_FINISHED;
+    Py_XSETREF(f->result, Py_NewRef(result));
+    return future_schedule_callbacks(op);
+}
+
+/* What asyncio makes of a StopIteration, which no coroutine could tell from its own
+ * end, has changed between versions: its own Future is asked. Steals exc. */
+static PyObject *
+convert_stop_iteration_steal(FutureData *f, PyObject *exc)
+{
+    core_state *st = f->st;
+    PyObject *argv[] = {f->loop};
+    PyObject *other = PyObject_Vectorcall(st->AsyncioFuture, argv, 0, st->kw_loop);
+    PyObject *res = other == NULL
+        ? NULL
+        : PyObject_CallMethod(other, "set_exception", "O", exc);
+    PyObject *converted = res == NULL ? NULL
+                                      : PyObject_GetAttrString(other, "_exception");
+    if (converted != NULL
+        && PyObject_SetAttrString(other, "_log_traceback", Py_False) < 0) {
+        Py_CLEAR(converted);
+    }
+    Py_XDECREF(res);
+    Py_XDECREF(other);
+    Py_DECREF(exc);
+    return converted;
+}
+
+/* The instance that set_exception(exc) stores. */
+static PyObject *
+future_normalize_exception(FutureData *f, PyObject *exc)
+{
+    exc = PyExceptionClass_Check(exc) ? PyObject_CallNoArgs(exc) : Py_NewRef(exc);
+    if (exc != NULL && future_check_pending(f) < 0) {
+        Py_CLEAR(exc);
+    }
+    if (exc == NULL) {
+        return NULL;
+    }
+    if (!PyExceptionInstance_Check(exc)) {
+        Py_DECREF(exc);
+        PyErr_SetString(PyExc_TypeError, "invalid exception object");
+        return NULL;
+    }
+    if (PyErr_GivenExceptionMatches(exc, PyExc_StopIteration)) {
+        exc = convert_stop_iteration_steal(f, exc);
+        if (exc != NULL && future_check_pending(f) < 0) {
+            Py_CLEAR(exc);
+        }
+    }
+    return exc;
+}
+
+int
+future_set_exception_lock_held(PyObject *op, PyObject *exc)
+{
+    FutureData *f = FUTURE(op);
+    if (future_check_alive(op) < 0 || future_check_pending(f) < 0) {
+        return -1;
+    }
+    exc = future_normalize_exception(f, exc);
+    if (exc == NULL) {
+        return -1;
+    }
+    f->state = FUTURE_FINISHED;
+    Py_XSETREF(f->exception, exc);
+    Py_XSETREF(f->exception_tb, PyException_GetTraceback(exc));
+    if (future_schedule_callbacks(op) < 0) {
+        return -1;
+    }
+    f->log_traceback = true;
+    return 0;
+}
+
+int
+future_cancel_lock_held(PyObject *op, PyObject *msg)
+{
+    FutureData *f = FUTURE(op);
+    f->log_traceback = false;
+    if (f->state != FUTURE_PENDING) {
+        return 0;
+    }
+    f->state = FUTURE_CANCELLED;
+    Py_XSETREF(f->cancel_message, Py_XNewRef(msg));
+    return future_schedule_callbacks(op) < 0 ? -1 : 1;
+}
+
+PyObject *
+future_make_cancelled_error(PyObject *op)
+{
+    FutureData *f = FUTURE(op);
+    PyObject *exc = f->cancelled_error;
+    if (exc != NULL) {
+        f->cancelled_error = NULL;
+        return exc;
+    }
+    PyObject *msg = f->cancel_message;
+    if (msg == NULL || msg == Py_None) {
+        return PyObject_CallNoArgs(f->st->CancelledError);
+    }
+    Py_INCREF(msg);
+    exc = PyObject_CallOneArg(f->st->CancelledError, msg);
+    Py_DECREF(msg);
+    return exc;
+}
+
+/* Raises it. */
+static void
+future_raise_cancelled(PyObject *op)
+{
+    PyObject *exc = future_make_cancelled_error(op);
+    if (exc != NULL) {
+        PyErr_SetObject(FUTURE(op)->st->CancelledError, exc);
+        Py_DECREF(exc);
+    }
+}
+
+int
+future_get_outcome_lock_held(PyObject *op, PyObject **outcome)
+{
+    FutureData *f = FUTURE(op);
+    if (UNLIKELY(f->state != FUTURE_FINISHED)) {
+        if (f->state == FUTURE_CANCELLED) {
+            future_raise_cancelled(op);
+        }
+        else {
+            PyErr_SetString(f->st->InvalidStateError, "Result is not set.");
+        }
+        return -1;
+    }
+    f->log_traceback = false;
+    if (LIKELY(f->exception == NULL)) {
+        *outcome = Py_NewRef(f->result ? f->result : Py_None);
+        return 0;
+    }
+    /* The traceback as it was, or each raising would add to it. */
+    PyObject *exc = Py_NewRef(f->exception), *tb = f->exception_tb;
+    f->exception_tb = NULL;
+    int rc = PyException_SetTraceback(exc, tb ? tb : Py_None);
+    Py_XDECREF(tb);
+    if (rc < 0) {
+        Py_DECREF(exc);
+        return -1;
+    }
+    *outcome = exc;
+    return 1;
+}
+
+PyObject *
+future_result(PyObject *op)
+{
+    if (UNLIKELY(FUTURE(op)->loop == NULL)) {
+        PyErr_SetString(FUTURE(op)->st->InvalidStateError,
+                        "Future object is not initialized.");
+        return NULL;
+    }
+    PyObject *outcome;
+    int rc = future_get_outcome_lock_held(op, &outcome);
+    if (UNLIKELY(rc != 0)) {
+        if (rc > 0) {
+            PyErr_SetObject(PyExceptionInstance_Class(outcome), outcome);
+            Py_DECREF(outcome);
+        }
+        return NULL;
+    }
+    return outcome;
+}
