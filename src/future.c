@@ -107,19 +107,22 @@ Future_traverse(PyObject *op, visitproc visit, void *arg)
 static void
 future_reset(FutureData *f)
 {
+    FutureData old = *f;
     f->native = NULL;
     f->state = FUTURE_PENDING;
     f->blocking = f->log_traceback = false;
-    Py_CLEAR(f->loop);
-    Py_CLEAR(f->result);
+    f->loop = f->result = f->exception = f->exception_tb = NULL;
+    f->source_traceback = f->cancel_message = f->cancelled_error = NULL;
     if (f->first.call != NULL) {
         future_drop_callbacks(f);
     }
-    Py_CLEAR(f->exception);
-    Py_CLEAR(f->exception_tb);
-    Py_CLEAR(f->source_traceback);
-    Py_CLEAR(f->cancel_message);
-    Py_CLEAR(f->cancelled_error);
+    Py_XDECREF(old.loop);
+    Py_XDECREF(old.result);
+    Py_XDECREF(old.exception);
+    Py_XDECREF(old.exception_tb);
+    Py_XDECREF(old.source_traceback);
+    Py_XDECREF(old.cancel_message);
+    Py_XDECREF(old.cancelled_error);
 }
 
 static void
@@ -301,7 +304,7 @@ void
 Future_finalize(PyObject *op)
 {
     FutureData *f = FUTURE(op);
-    if (!f->log_traceback) {
+    if (!f->log_traceback || f->exception == NULL) {
         return;
     }
     f->log_traceback = false;
@@ -344,12 +347,16 @@ future_init(PyObject *op, PyObject *loop)
 #endif
     core_state *st = f->st;
     future_reset(f);
+    registry_reset_awaited(op);
     loop = loop == NULL || loop == Py_None
         ? PyObject_CallMethodNoArgs(st->events, st->str_get_event_loop)
         : Py_NewRef(loop);
     if (loop == NULL) {
         return -1;
     }
+    /* What was dropped may have used it meanwhile. */
+    f->state = FUTURE_PENDING;
+    f->blocking = f->log_traceback = false;
     f->native = loop_from_object_borrow(st, loop);
     Py_XSETREF(f->loop, loop);
     return future_trace(op);
@@ -401,9 +408,12 @@ future_set_result_lock_held(PyObject *op, PyObject *result)
     if (future_check_alive(op) < 0 || future_check_pending(f) < 0) {
         return -1;
     }
+    PyObject *old = f->result; /* none, but for evil ways */
     f->state = FUTURE_FINISHED;
-    Py_XSETREF(f->result, Py_NewRef(result));
-    return future_schedule_callbacks(op);
+    f->result = Py_NewRef(result);
+    int rc = future_schedule_callbacks(op);
+    Py_XDECREF(old);
+    return rc;
 }
 
 /* What asyncio makes of a StopIteration, which no coroutine could tell from its own
@@ -431,10 +441,11 @@ convert_stop_iteration_steal(FutureData *f, PyObject *exc)
 
 /* The instance that set_exception(exc) stores. */
 static PyObject *
-future_normalize_exception(FutureData *f, PyObject *exc)
+future_normalize_exception(PyObject *op, PyObject *exc)
 {
+    FutureData *f = FUTURE(op);
     exc = PyExceptionClass_Check(exc) ? PyObject_CallNoArgs(exc) : Py_NewRef(exc);
-    if (exc != NULL && future_check_pending(f) < 0) {
+    if (exc != NULL && (future_check_alive(op) < 0 || future_check_pending(f) < 0)) {
         Py_CLEAR(exc);
     }
     if (exc == NULL) {
@@ -447,7 +458,8 @@ future_normalize_exception(FutureData *f, PyObject *exc)
     }
     if (PyErr_GivenExceptionMatches(exc, PyExc_StopIteration)) {
         exc = convert_stop_iteration_steal(f, exc);
-        if (exc != NULL && future_check_pending(f) < 0) {
+        if (exc != NULL
+            && (future_check_alive(op) < 0 || future_check_pending(f) < 0)) {
             Py_CLEAR(exc);
         }
     }
@@ -461,18 +473,22 @@ future_set_exception_lock_held(PyObject *op, PyObject *exc)
     if (future_check_alive(op) < 0 || future_check_pending(f) < 0) {
         return -1;
     }
-    exc = future_normalize_exception(f, exc);
+    exc = future_normalize_exception(op, exc);
     if (exc == NULL) {
         return -1;
     }
+    PyObject *old = f->exception, *old_tb = f->exception_tb;
     f->state = FUTURE_FINISHED;
-    Py_XSETREF(f->exception, exc);
-    Py_XSETREF(f->exception_tb, PyException_GetTraceback(exc));
-    if (future_schedule_callbacks(op) < 0) {
-        return -1;
+    f->exception = exc;
+    f->exception_tb = PyException_GetTraceback(exc);
+    int rc = future_schedule_callbacks(op);
+    /* A callback's call_soon() may have undone it all. */
+    if (rc == 0 && f->state == FUTURE_FINISHED && f->exception != NULL) {
+        f->log_traceback = true;
     }
-    f->log_traceback = true;
-    return 0;
+    Py_XDECREF(old);
+    Py_XDECREF(old_tb);
+    return rc;
 }
 
 int
@@ -483,9 +499,12 @@ future_cancel_lock_held(PyObject *op, PyObject *msg)
     if (f->state != FUTURE_PENDING) {
         return 0;
     }
+    PyObject *old = f->cancel_message;
     f->state = FUTURE_CANCELLED;
-    Py_XSETREF(f->cancel_message, Py_XNewRef(msg));
-    return future_schedule_callbacks(op) < 0 ? -1 : 1;
+    f->cancel_message = Py_XNewRef(msg);
+    int rc = future_schedule_callbacks(op);
+    Py_XDECREF(old);
+    return rc < 0 ? -1 : 1;
 }
 
 PyObject *

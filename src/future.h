@@ -1,8 +1,9 @@
 /* future.h - Future, and the part of a Task that is a Future.
  *
  * Both are C types over asyncio's C types of that name. The base's fields stay unset,
- * but for `_asyncio_awaited_by` (registry.h); our struct lies behind the larger of the
- * two bases, for both at the same offset, computed at import.
+ * but for `_asyncio_awaited_by` (registry.h) and the coroutine and context of a task
+ * (task.h); our struct lies behind the larger of the two bases, for both at the same
+ * offset, computed at import.
  *
  * pending -> finished   [future_set_result, future_set_exception]
  * pending -> cancelled  [future_cancel]
@@ -73,6 +74,8 @@ future_is_native(core_state *st, PyObject *op)
 /* Creates the types in the module's state. */
 int future_setup_types(PyObject *module, core_state *st);
 int future_setup_iter_type(PyObject *module, core_state *st);
+/* Of a type without instances as yet; the type may be NULL. */
+void future_keep_attributes_in_dict(PyObject *type);
 /* Free what the freelists hold. */
 void future_clear_freelists(core_state *st);
 void future_clear_iter_freelist(core_state *st);

@@ -71,13 +71,13 @@ future_schedule(PyObject *op, struct callback cb)
     if (UNLIKELY(loop == NULL || !loop_is_plain(loop))) {
         return future_call_soon(f->st, f->loop, cb.call, op, cb.context);
     }
-    PyObject *handle = handle_new(f->st, HANDLE_PLAIN, f->loop, cb.call, &op, 1,
-                                  cb.context == Py_None ? NULL : cb.context);
-    if (handle == NULL) {
-        return -1;
-    }
-    int rc = loop_push(loop, handle);
-    Py_DECREF(handle);
+    /* To make a handle can run Python code (until 3.11). */
+    Py_INCREF(loop);
+    PyObject *handle = handle_new(f->st, HANDLE_PLAIN, (PyObject *)loop, cb.call, &op,
+                                  1, cb.context == Py_None ? NULL : cb.context);
+    int rc = handle == NULL ? -1 : loop_push(loop, handle);
+    Py_XDECREF(handle);
+    Py_DECREF(loop);
     return rc;
 }
 
@@ -183,11 +183,18 @@ callbacks_remove(FutureData *f, uint32_t i)
     callback_drop(gone);
 }
 
-/* A callback as Python sees it. */
+/* A callback as Python sees it. To make a method can run Python code (until 3.11),
+ * which may drop the callback. */
 static PyObject *
 callback_object(struct callback cb)
 {
-    return cb.context == NULL ? task_wakeup_method(cb.call) : Py_NewRef(cb.call);
+    if (cb.context != NULL) {
+        return Py_NewRef(cb.call);
+    }
+    Py_INCREF(cb.call);
+    PyObject *method = task_wakeup_method(cb.call);
+    Py_DECREF(cb.call);
+    return method;
 }
 
 Py_ssize_t

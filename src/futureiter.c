@@ -1,6 +1,6 @@
 /* futureiter.c - what `await future` drives: one yield of the future, then its result.
  *
- * waiting  -> finished  [FutureIter_am_send]  the future was done
+ * waiting  -> finished  [FutureIter_am_send]  the future was done (until 3.13)
  * waiting  -> finished  [FutureIter_throw, FutureIter_close]
  * A finished one holds no future. They are many and short-lived: dead ones are kept
  * for reuse. */
@@ -110,7 +110,10 @@ FutureIter_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
         *result = Py_NewRef(future);
         return PYGEN_NEXT;
     }
-    ITER(op)->future = NULL;
+    Py_INCREF(future);
+    if (PY_VERSION_HEX < 0x030E0000) { /* after, it gives the result again */
+        Py_CLEAR(ITER(op)->future);
+    }
     *result = future_result(future);
     Py_DECREF(future);
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;

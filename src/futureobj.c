@@ -52,7 +52,7 @@ Future_exception(PyObject *op, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     if (f->state == FUTURE_CANCELLED) {
-        return future_result(op); /* raises */
+        return Future_result(op, NULL); /* raises */
     }
     if (f->exception == NULL) {
         Py_RETURN_NONE;
@@ -120,13 +120,11 @@ Future_add_done_callback(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                          name);
             return NULL;
         }
-        context = Py_NewRef(args[nargs + i]);
+        context = args[nargs + i];
     }
+    context = context == NULL ? PyContext_CopyCurrent() : Py_NewRef(context);
     if (context == NULL) {
-        context = PyContext_CopyCurrent();
-        if (context == NULL) {
-            return NULL;
-        }
+        return NULL;
     }
     int rc;
     Py_BEGIN_CRITICAL_SECTION(op);
@@ -258,7 +256,9 @@ Future_get_blocking(PyObject *op, void *Py_UNUSED(closure))
 int
 Future_set_blocking(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (future_check_alive(op) < 0 || args_refuse_deletion(value) < 0) {
+    bool deletion_first = PY_VERSION_HEX >= 0x030E0000;
+    if ((deletion_first && args_refuse_deletion(value) < 0)
+        || future_check_alive(op) < 0 || args_refuse_deletion(value) < 0) {
         return -1;
     }
     int rc = PyObject_IsTrue(value);
@@ -392,6 +392,20 @@ find_dict_offset(core_state *st)
     return dict == NULL ? -1 : 0;
 }
 
+/* From 3.14 on instances keep their first attributes behind our struct, where we could
+ * not tell whether there are any. */
+void
+future_keep_attributes_in_dict(PyObject *type)
+{
+#ifdef Py_TPFLAGS_INLINE_VALUES
+    if (type != NULL) {
+        ((PyTypeObject *)type)->tp_flags &= ~(unsigned long)Py_TPFLAGS_INLINE_VALUES;
+    }
+#else
+    (void)type;
+#endif
+}
+
 int
 future_setup_types(PyObject *module, core_state *st)
 {
@@ -406,6 +420,7 @@ future_setup_types(PyObject *module, core_state *st)
         .slots = Future_slots,
     };
     st->FutureType = PyType_FromModuleAndSpec(module, &spec, st->AsyncioFuture);
+    future_keep_attributes_in_dict(st->FutureType);
     if (st->FutureType == NULL || future_setup_iter_type(module, st) < 0
         || task_setup_type(module, st) < 0) {
         return -1;

@@ -77,7 +77,7 @@ typedef struct loop_object {
     core_state *st; /* see state.h: it outlives the object */
 
     struct ring ready;  /* of strong references to native tasks, and to handles, ours
-                 or anyone's */
+                or anyone's */
     struct heap timers; /* of timers; each entry owns a reference to its handle */
     struct watch_table watches;
     struct poll poll;

@@ -47,21 +47,31 @@ Loop_create_future(PyObject *op, PyObject *Py_UNUSED(ignored))
                                             : call_class(cls, &op, 0, st->kw_loop);
 }
 
+static inline bool
+is_name(PyObject *name, PyObject *interned)
+{
+    return name == interned || PyUnicode_Compare(name, interned) == 0;
+}
+
 /* Puts the keyword arguments where they belong; false: not all are known. */
 static bool
 take_task_options(core_state *st, PyObject *const *values, PyObject *kwnames,
-                  struct task_options *options)
+                  PyObject **coro, struct task_options *options)
 {
     Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t i = 0; i < nkw; i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (name == st->str_name) {
+        if (is_name(name, st->str_name)) {
             options->name = values[i];
         }
-        else if (name == st->str_context) {
+        else if (is_name(name, st->str_context)) {
             options->context = values[i];
         }
-        else if (name == st->str_eager_start && st->create_task_takes_eager_start) {
+        else if (*coro == NULL && is_name(name, st->str_coro)) {
+            *coro = values[i];
+        }
+        else if (is_name(name, st->str_eager_start)
+                 && st->create_task_takes_eager_start) {
             int eager_start = PyObject_IsTrue(values[i]);
             PyErr_Clear(); /* it is asked again */
             if (eager_start < 0) {
@@ -94,9 +104,11 @@ Loop_create_task(FASTCALL_ARGS)
     if (cls == NULL) {
         return NULL;
     }
-    if (LIKELY(cls == st->AsyncioTask && self->task_factory == NULL && nargs == 1
-               && take_task_options(st, args + 1, kwnames, &options))) {
-        return loop_check_closed(self) < 0 ? NULL : task_new(st, args[0], &options);
+    PyObject *coro = nargs == 1 ? args[0] : NULL;
+    if (LIKELY(cls == st->AsyncioTask && self->task_factory == NULL && nargs <= 1
+               && take_task_options(st, args + nargs, kwnames, &coro, &options))
+        && coro != NULL) {
+        return loop_check_closed(self) < 0 ? NULL : task_new(st, coro, &options);
     }
     /* A factory, another class, or keywords that we do not know: asyncio's own rules,
      * from its source. */

@@ -4,7 +4,9 @@
  * the sizes of the bases the interpreter would find Task and Future in conflict, but
  * our struct is at one offset in both, and Task's begins with Future's: what is
  * written for one holds for the other. So that isinstance(), and methods called on
- * the class (`Future.set_result(task, 1)`), hold too, the base joins the MRO. */
+ * the class (`Future.set_result(task, 1)`), hold too, the base joins the MRO.
+ * `__bases__` and `__subclasses__()` do not know of it; nor does what is assigned to
+ * the base later, if a look-up on the subclass has failed before. */
 
 #ifndef EVLOOP_MRO_H
 #define EVLOOP_MRO_H

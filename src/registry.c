@@ -4,8 +4,10 @@
  * to give the task, be hashed and be compared: ours is a small object of the task's
  * own (TaskRef), kept with the task for as long as its memory is reused, where a
  * weakref would have to be made and dropped for each task.
- * Invariant: a TaskRef that names a task is in the set; the task, when it dies, takes
- * its name out of it before any Python code runs. */
+ * Invariant: a TaskRef that names a task is in the set; the task, when its last
+ * reference goes, takes its name out of it before any Python code runs. (Tasks that the
+ * garbage collector is about to clear are in the set until it does; a weakref would not
+ * be.) */
 
 #include "registry.h"
 #include "compat.h"
@@ -102,9 +104,11 @@ call_void(PyObject *function, PyObject *a, PyObject *b)
 static int
 err_entered(PyObject *task, PyObject *other)
 {
+    Py_INCREF(other);
     PyErr_Format(PyExc_RuntimeError,
                  "Cannot enter into task %R while another task %R is being executed.",
                  task, other);
+    Py_DECREF(other);
     return -1;
 }
 
@@ -126,6 +130,15 @@ registry_add(core_state *st, PyObject *task, PyObject **ref)
         }
         entry->hash = Py_HashPointer(task);
         *ref = (PyObject *)entry;
+    }
+    /* What WeakSet.add() does first. */
+    if (UNLIKELY(PyList_GET_SIZE(st->book_pending_removals) > 0)
+        && PySet_GET_SIZE(st->book_iterating) == 0) {
+        PyObject *res = PyObject_CallMethod(st->book, "_commit_removals", NULL);
+        Py_XDECREF(res);
+        if (res == NULL) {
+            return -1;
+        }
     }
     entry->task = task;
     if (PySet_Add(st->book_set, (PyObject *)entry) < 0) {
@@ -227,15 +240,14 @@ registry_swap(core_state *st, PyObject *loop, PyObject *task)
 static int
 find_book_set(core_state *st)
 {
-    PyObject *book = PyObject_GetAttrString(
+    st->book = PyObject_GetAttrString(
         st->asyncio_c, PY_VERSION_HEX < 0x030C0000 ? "_all_tasks" : "_scheduled_tasks");
-    if (book == NULL) {
+    if (st->book == NULL) {
         return -1;
     }
-    st->book_set = PyObject_GetAttrString(book, "data");
-    st->book_iterating = PyObject_GetAttrString(book, "_iterating");
-    st->book_pending_removals = PyObject_GetAttrString(book, "_pending_removals");
-    Py_DECREF(book);
+    st->book_set = PyObject_GetAttrString(st->book, "data");
+    st->book_iterating = PyObject_GetAttrString(st->book, "_iterating");
+    st->book_pending_removals = PyObject_GetAttrString(st->book, "_pending_removals");
     PyErr_Clear();
     if (st->book_set == NULL || !PySet_CheckExact(st->book_set)
         || st->book_iterating == NULL || !PySet_CheckExact(st->book_iterating)
@@ -283,7 +295,7 @@ registry_inspect_types(core_state *Py_UNUSED(st))
 static Py_ssize_t running_loop_offset, running_task_offset, awaited_by_offset;
 
 /* They follow the public part of the thread state, but for a few words. */
-#define THREAD_WORDS 16
+#define THREAD_WORDS 8
 
 static inline PyObject **
 thread_slot(Py_ssize_t offset)
@@ -411,6 +423,16 @@ registry_discard_awaited(core_state *st, PyObject *future, PyObject *task)
     }
     return is_future(st, future) ? call_void(st->book_discard_awaited, future, task)
                                  : 0;
+}
+
+void
+registry_reset_awaited(PyObject *future)
+{
+    PyObject **slot = (PyObject **)((char *)future + awaited_by_offset);
+    /* A set is marked as one elsewhere, and stays. */
+    if (awaited_by_offset != 0 && *slot != NULL && !PyAnySet_Check(*slot)) {
+        Py_CLEAR(*slot);
+    }
 }
 
 /* Puts marks where the running loop and task are kept, and looks for them. Both are

@@ -45,6 +45,8 @@ PyObject *registry_swap(core_state *st, PyObject *loop, PyObject *task);
 /* future: any object; recorded if it is a future of asyncio's or a subclass. */
 int registry_add_awaited(core_state *st, PyObject *future, PyObject *task);
 int registry_discard_awaited(core_state *st, PyObject *future, PyObject *task);
+/* The future, one of ours, is begun anew. */
+void registry_reset_awaited(PyObject *future);
 #else
 static inline int
 registry_add_awaited(core_state *Py_UNUSED(st), PyObject *Py_UNUSED(future),
@@ -57,6 +59,10 @@ registry_discard_awaited(core_state *Py_UNUSED(st), PyObject *Py_UNUSED(future),
                          PyObject *Py_UNUSED(task))
 {
     return 0;
+}
+static inline void
+registry_reset_awaited(PyObject *Py_UNUSED(future))
+{
 }
 #endif
 

@@ -151,6 +151,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(futures_dict)                                                                    \
     X(tasks_dict)                                                                      \
     X(coroutine_types)                                                                 \
+    X(book)                                                                            \
     X(book_set)                                                                        \
     X(book_iterating)                                                                  \
     X(book_pending_removals)                                                           \

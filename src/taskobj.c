@@ -540,6 +540,7 @@ task_setup_type(PyObject *module, core_state *st)
         .slots = Task_slots,
     };
     st->TaskType = PyType_FromModuleAndSpec(module, &spec, st->AsyncioTask);
+    future_keep_attributes_in_dict(st->TaskType);
     st->TaskStepType = PyType_FromModuleAndSpec(module, &TaskStep_spec, NULL);
     task_setup_engine(st);
     if (task_coro_offset == 0) {
