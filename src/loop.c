@@ -327,10 +327,10 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
                         "the event loop is polling in another thread");
         return -1;
     }
-    if (UNLIKELY(loop_hooked(self, HOOK_CHECK_CLOSED))) {
-        loop_leave_task(self);
+    if (UNLIKELY(self->closed)) {
+        return loop_err_closed();
     }
-    if (loop_check_closed(self) < 0 || loop_own_poll(self) < 0) {
+    if (loop_own_poll(self) < 0) {
         return -1;
     }
     if (self->sleep == LOOP_ROUSED || ring_len(&self->ready) > 0) {
@@ -626,16 +626,22 @@ static int
 loop_run_task_steal(LoopObject *self, PyObject *item)
 {
     if (UNLIKELY(self->debug)) { /* since it was queued */
+        loop_leave_task(self);
         PyObject *handle = self->st->task_as_handle(item);
+        if (handle == NULL) { /* it is queued still */
+            self->st->task_unqueue(item);
+        }
         Py_DECREF(item);
-        return handle == NULL ? -1 : loop_run_handle_steal(self, handle);
+        return handle != NULL  ? loop_run_handle_steal(self, handle)
+            : PyErr_Occurred() ? -1
+                               : 0;
     }
     int rc = self->st->task_run(self, item);
     if (UNLIKELY(rc == TASK_RUN_LATER)) {
         ring_unpop(&self->ready, item);
         return -1;
     }
-    if (Py_REFCNT(item) <= 2) { /* ours and that of asyncio's books */
+    if (Py_REFCNT(item) <= 3) { /* ours, `entered`, and that of asyncio's books */
         loop_leave_task(self);
     }
     Py_DECREF(item);
@@ -665,7 +671,7 @@ int
 loop_run_once(LoopObject *self)
 {
     if (UNLIKELY(self->closed)) {
-        return loop_check_closed(self);
+        return loop_err_closed();
     }
     /* Before the timeout is computed: a signal's handler may stop() or schedule. */
     if (ring_len(&self->ready) == 0 && !self->stopping) {
@@ -689,6 +695,7 @@ loop_run(LoopObject *self)
     loop_expect_events(self);
     do {
         if (UNLIKELY(loop_hooked(self, HOOK_RUN_ONCE))) {
+            loop_leave_task(self);
             PyObject *res = PyObject_CallMethodNoArgs((PyObject *)self,
                                                       st->str__run_once);
             rc = res == NULL ? -1 : 0;

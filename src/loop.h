@@ -77,7 +77,7 @@ typedef struct loop_object {
     core_state *st; /* see state.h: it outlives the object */
 
     struct ring ready;  /* of strong references to native tasks, and to handles, ours
-                or anyone's */
+               or anyone's */
     struct heap timers; /* of timers; each entry owns a reference to its handle */
     struct watch_table watches;
     struct poll poll;
@@ -109,7 +109,7 @@ typedef struct loop_object {
     PyObject *task_factory; /* strong or NULL */
     PyObject *exception_handler; /* strong or NULL */
     PyObject *current_handle; /* strong or NULL; set in debug mode only */
-    PyObject *entered; /* borrowed: the Task that asyncio's books say is running, or
+    PyObject *entered; /* strong: the Task that asyncio's books say is running, or
                           NULL; between two steps in a row it stays there */
     bool stepping;     /* it is indeed being stepped */
 } LoopObject;
@@ -177,7 +177,9 @@ loop_is_running(const LoopObject *self)
 int loop_get_debug(core_state *st, PyObject *loop);
 /* Any loop's time(); -1 with an exception set on error. */
 double loop_time(LoopObject *self);
-/* RuntimeError('Event loop is closed'). */
+/* RuntimeError('Event loop is closed'): -1. */
+int loop_err_closed(void);
+/* The same if it is closed, else 0; by _check_closed() if that is overridden. */
 int loop_check_closed(LoopObject *self);
 
 /* asyncio's own method of that name, for a loop with a foreign selector. */

@@ -102,6 +102,13 @@ loop_time(LoopObject *self)
 }
 
 int
+loop_err_closed(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
+int
 loop_check_closed(LoopObject *self)
 {
     if (UNLIKELY(loop_hooked(self, HOOK_CHECK_CLOSED))) {
@@ -111,11 +118,7 @@ loop_check_closed(LoopObject *self)
             return -1;
         }
     }
-    if (UNLIKELY(self->closed)) {
-        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-        return -1;
-    }
-    return 0;
+    return UNLIKELY(self->closed) ? loop_err_closed() : 0;
 }
 
 PyObject *

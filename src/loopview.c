@@ -6,6 +6,21 @@
 
 #include <math.h>
 
+/* Puts the handle where the task is, if it still is on the ring; steals the handle. */
+static void
+replace_task_steal(struct ring *r, size_t i, PyObject *task, PyObject *handle)
+{
+    if (i >= ring_len(r) || ring_at(r, i) != task) {
+        for (i = 0; i < ring_len(r) && ring_at(r, i) != task; i++) {
+        }
+    }
+    if (i < ring_len(r)) {
+        ring_put(r, i, handle);
+        handle = task; /* the ring's reference */
+    }
+    Py_DECREF(handle);
+}
+
 /* Puts a handle in the place of each native task on the ready ring. To make one can
  * run Python code (until 3.11), which may change the ring. */
 static int
@@ -19,18 +34,13 @@ show_tasks_as_handles(LoopObject *self)
         }
         Py_INCREF(item);
         PyObject *handle = self->st->task_as_handle(item);
-        if (handle == NULL) {
-            Py_DECREF(item);
-            return -1;
-        }
-        if (i < ring_len(r) && ring_at(r, i) == item) {
-            ring_put(r, i, handle);
-            Py_DECREF(item); /* the ring's */
-        }
-        else {
-            Py_DECREF(handle);
+        if (handle != NULL) {
+            replace_task_steal(r, i, item, handle);
         }
         Py_DECREF(item);
+        if (handle == NULL && PyErr_Occurred()) {
+            return -1;
+        }
     }
     return 0;
 }
@@ -39,10 +49,12 @@ show_tasks_as_handles(LoopObject *self)
 PyObject *
 Loop__ready_items(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    struct ring *r = &LOOP(op)->ready;
-    PyObject *list = show_tasks_as_handles(LOOP(op)) < 0 ? NULL : PyList_New(0);
+    LoopObject *self = LOOP(op);
+    struct ring *r = &self->ready;
+    PyObject *list = show_tasks_as_handles(self) < 0 ? NULL : PyList_New(0);
     for (size_t i = 0; list != NULL && i < ring_len(r); i++) {
-        if (PyList_Append(list, ring_at(r, i)) < 0) {
+        PyObject *item = ring_at(r, i);
+        if (!loop_item_is_task(self, item) && PyList_Append(list, item) < 0) {
             Py_CLEAR(list);
         }
     }

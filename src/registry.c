@@ -215,6 +215,17 @@ registry_leave(core_state *st, PyObject *loop, PyObject *task)
     return -1;
 }
 
+bool
+registry_is_current(core_state *st, PyObject *loop, PyObject *task)
+{
+    PyObject *exc = PyErr_Occurred() ? PyErr_GetRaisedException() : NULL;
+    bool current = PyDict_GetItemWithError(st->book_current, loop) == task;
+    if (UNLIKELY(exc != NULL)) {
+        PyErr_SetRaisedException(exc);
+    }
+    return current;
+}
+
 int
 registry_replace(core_state *st, PyObject *loop, PyObject *task)
 {
@@ -370,6 +381,14 @@ registry_leave(core_state *st, PyObject *loop, PyObject *task)
     }
     Py_CLEAR(*thread_slot(running_task_offset));
     return 0;
+}
+
+bool
+registry_is_current(core_state *Py_UNUSED(st), PyObject *loop, PyObject *task)
+{
+    return running_task_offset == 0 /* not known */
+        || (*thread_slot(running_loop_offset) == loop
+            && *thread_slot(running_task_offset) == task);
 }
 
 int

@@ -34,6 +34,8 @@ int registry_remove_eager(core_state *st, PyObject *task);
 int registry_enter(core_state *st, PyObject *loop, PyObject *task);
 /* RuntimeError if it is not that task that is running. */
 int registry_leave(core_state *st, PyObject *loop, PyObject *task);
+/* Whether it is that task that is running, in the books of this thread. */
+bool registry_is_current(core_state *st, PyObject *loop, PyObject *task);
 /* Puts the task, or with None none, in the place of what is there. */
 int registry_replace(core_state *st, PyObject *loop, PyObject *task);
 /* The same; returns what was there (None: nothing). */

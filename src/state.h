@@ -202,8 +202,9 @@ struct core_state {
 
     /* What the engine knows of tasks: how to run one that is on the ready ring, what
      * stands for it there in Python's eyes (a handle, which the task gives its place
-     * on the ring to), how to take it off, and how to tell asyncio's books that the
-     * one they name does not run any more. */
+     * on the ring to; NULL without an exception if it is to be passed over), how to
+     * take it off, and how to tell asyncio's books that the one they name does not run
+     * any more. */
     int (*task_run)(struct loop_object *loop, PyObject *task); /* 0, -1, or: */
 #define TASK_RUN_LATER -2 /* MemoryError is raised; it is queued still */
     PyObject *(*task_as_handle)(PyObject *task);

@@ -24,6 +24,7 @@ task_reset(PyObject *op)
 {
     TaskData *t = TASK(op);
     t->log_destroy_pending = t->must_cancel = false;
+    t->queued = TASK_IDLE;
     t->cancels_requested = 0;
     t->number = 0;
     registry_forget(t->base.st, &t->ref);

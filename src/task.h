@@ -17,7 +17,7 @@
 #include "state.h"
 
 enum task_queued {
-    TASK_IDLE,
+    TASK_IDLE, /* or what is on the ring is to be passed over */
     TASK_STEP, /* to be stepped; with `due`, if any, thrown into the coroutine */
     TASK_WAKE, /* to be stepped with the outcome of `due`, a native future */
 };

@@ -96,11 +96,18 @@ static PyObject *
 task_as_handle(PyObject *op)
 {
     TaskData *t = TASK(op);
-    PyObject *loop = t->base.loop ? t->base.loop : Py_None;
-    PyObject *handle = task_handle(op, loop, t->queued, t->due);
-    if (handle != NULL) {
-        task_unqueue(op);
+    PyObject *loop = Py_NewRef(t->base.loop ? t->base.loop : Py_None), *due = t->due;
+    enum task_queued how = t->queued;
+    /* To make objects can run Python code (until 3.11), which may queue it anew. */
+    t->queued = TASK_IDLE;
+    t->due = NULL;
+    PyObject *handle = how == TASK_IDLE ? NULL : task_handle(op, loop, how, due);
+    if (UNLIKELY(handle == NULL) && t->queued == TASK_IDLE) {
+        t->queued = (uint8_t)how;
+        t->due = Py_XNewRef(due);
     }
+    Py_XDECREF(due);
+    Py_DECREF(loop);
     return handle;
 }
 
@@ -158,14 +165,20 @@ Task_wakeup(PyObject *op, PyObject *future)
 static int
 task_enter(LoopObject *loop, PyObject *op)
 {
-    if (loop->entered == op) {
+    PyObject *old = loop->entered;
+    if (old == op) {
         return 0;
     }
+    if (old != NULL && Py_REFCNT(old) <= 2) { /* ours and that of the books */
+        loop_leave_task(loop);
+        old = NULL;
+    }
     core_state *st = loop->st;
-    int rc = loop->entered == NULL ? registry_enter(st, (PyObject *)loop, op)
-                                   : registry_replace(st, (PyObject *)loop, op);
+    int rc = old == NULL ? registry_enter(st, (PyObject *)loop, op)
+                         : registry_replace(st, (PyObject *)loop, op);
     if (LIKELY(rc == 0)) {
-        loop->entered = op;
+        loop->entered = Py_NewRef(op);
+        Py_XDECREF(old);
     }
     return rc;
 }
@@ -179,6 +192,7 @@ task_leave(LoopObject *loop)
     if (registry_leave(loop->st, (PyObject *)loop, op) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
     }
+    Py_DECREF(op);
     PyErr_SetRaisedException(exc);
 }
 
@@ -210,6 +224,16 @@ task_step_entered(LoopObject *loop, PyObject *op, PyObject *exc)
     rc = task_step_lock_held(op, exc);
     Py_END_CRITICAL_SECTION();
     loop->stepping = false;
+    if (UNLIKELY(!registry_is_current(loop->st, (PyObject *)loop, op))) {
+        /* The coroutine has changed the books. */
+        PyObject *raised = PyErr_GetRaisedException();
+        Py_CLEAR(loop->entered);
+        rc = registry_leave(loop->st, (PyObject *)loop, op);
+        if (raised != NULL) {
+            PyErr_SetRaisedException(raised);
+            rc = -1;
+        }
+    }
     return rc;
 }
 
@@ -237,36 +261,46 @@ may_run_python_when_dropped(core_state *st, PyObject *op)
         && !(future_is_native(st, op) && future_dies_silently(op));
 }
 
+/* To take the outcome is no more than to look at it. */
+static inline bool
+has_plain_outcome(PyObject *future)
+{
+    FutureData *f = FUTURE(future);
+    return LIKELY(f->state == FUTURE_FINISHED && f->exception == NULL);
+}
+
 static int
 task_run(LoopObject *loop, PyObject *op)
 {
     TaskData *t = TASK(op);
-    PyObject *context = Py_NewRef(*task_context(op));
-    assert(t->queued != TASK_IDLE);
+    enum task_queued how = t->queued;
+    if (UNLIKELY(how == TASK_IDLE || *task_context(op) == NULL)) {
+        return 0; /* shown as a handle meanwhile */
+    }
+    PyObject *context = Py_NewRef(*task_context(op)), *due = Py_XNewRef(t->due);
+    PyObject *exc = how == TASK_STEP ? Py_XNewRef(due) : NULL;
+    if (how == TASK_WAKE && UNLIKELY(!has_plain_outcome(due))) {
+        /* Frames of a traceback may end with it. */
+        loop_leave_task(loop);
+        exc = task_take_outcome(due);
+    }
     int rc = task_enter_all(loop, op, context);
     if (UNLIKELY(rc < 0) && PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        Py_DECREF(context);
-        return TASK_RUN_LATER; /* or it would be pending for ever */
+        rc = TASK_RUN_LATER; /* or it would be pending for ever */
+        goto done;
     }
-    enum task_queued how = t->queued;
-    PyObject *due = t->due;
-    t->queued = TASK_IDLE;
-    t->due = NULL;
+    task_unqueue(op);
     if (LIKELY(rc == 0)) {
-        PyObject *exc = due;
         if (how == TASK_WAKE) {
             rc = registry_discard_awaited(loop->st, due, op);
-            exc = LIKELY(rc == 0) ? task_take_outcome(due) : NULL;
+            FUTURE(due)->log_traceback = false;
         }
         if (LIKELY(rc == 0)) {
             rc = task_step_entered(loop, op, exc);
         }
-        if (may_run_python_when_dropped(loop->st, due)
+        if (UNLIKELY(may_run_python_when_dropped(loop->st, due))
             || UNLIKELY(may_run_python_when_dropped(loop->st, exc))) {
             loop_leave_task(loop);
-        }
-        if (how == TASK_WAKE) {
-            Py_XDECREF(exc);
         }
         if (UNLIKELY(PyContext_Exit(context) < 0)) {
             rc = -1;
@@ -276,8 +310,10 @@ task_run(LoopObject *loop, PyObject *op)
         loop_leave_task(loop);
         rc = task_report_error(loop, op, how, due);
     }
+done:
     Py_DECREF(context);
     Py_XDECREF(due);
+    Py_XDECREF(exc);
     return rc;
 }
 
