@@ -76,8 +76,7 @@ typedef struct loop_object {
     PyObject_HEAD
     core_state *st; /* see state.h: it outlives the object */
 
-    struct ring ready;  /* of strong references to native tasks, and to handles, ours
-               or anyone's */
+    struct ring ready;  /* of strong references to handles, and to native tasks */
     struct heap timers; /* of timers; each entry owns a reference to its handle */
     struct watch_table watches;
     struct poll poll;
@@ -109,9 +108,10 @@ typedef struct loop_object {
     PyObject *task_factory; /* strong or NULL */
     PyObject *exception_handler; /* strong or NULL */
     PyObject *current_handle; /* strong or NULL; set in debug mode only */
-    PyObject *entered; /* strong: the Task that asyncio's books say is running, or
-                          NULL; between two steps in a row it stays there */
-    bool stepping;     /* it is indeed being stepped */
+    /* Strong or NULL: the task that asyncio's books say is running. It stays there
+     * between two steps in a row, and is being stepped only while `stepping`. */
+    PyObject *entered;
+    bool stepping;
 } LoopObject;
 
 #define LOOP(op) ((LoopObject *)(op))
