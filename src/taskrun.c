@@ -278,11 +278,11 @@ task_run(LoopObject *loop, PyObject *op)
         return 0; /* shown as a handle meanwhile */
     }
     PyObject *context = Py_NewRef(*task_context(op)), *due = Py_XNewRef(t->due);
-    PyObject *exc = how == TASK_STEP ? Py_XNewRef(due) : NULL;
+    PyObject *outcome = NULL;
     if (how == TASK_WAKE && UNLIKELY(!has_plain_outcome(due))) {
         /* Frames of a traceback may end with it. */
         loop_leave_task(loop);
-        exc = task_take_outcome(due);
+        outcome = task_take_outcome(due);
     }
     int rc = task_enter_all(loop, op, context);
     if (UNLIKELY(rc < 0) && PyErr_ExceptionMatches(PyExc_MemoryError)) {
@@ -296,10 +296,10 @@ task_run(LoopObject *loop, PyObject *op)
             FUTURE(due)->log_traceback = false;
         }
         if (LIKELY(rc == 0)) {
-            rc = task_step_entered(loop, op, exc);
+            rc = task_step_entered(loop, op, how == TASK_STEP ? due : outcome);
         }
         if (UNLIKELY(may_run_python_when_dropped(loop->st, due))
-            || UNLIKELY(may_run_python_when_dropped(loop->st, exc))) {
+            || UNLIKELY(may_run_python_when_dropped(loop->st, outcome))) {
             loop_leave_task(loop);
         }
         if (UNLIKELY(PyContext_Exit(context) < 0)) {
@@ -313,7 +313,7 @@ task_run(LoopObject *loop, PyObject *op)
 done:
     Py_DECREF(context);
     Py_XDECREF(due);
-    Py_XDECREF(exc);
+    Py_XDECREF(outcome);
     return rc;
 }
 

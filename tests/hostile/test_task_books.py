@@ -18,6 +18,11 @@ class Witness:
         self.seen.append(asyncio.current_task(self.loop))
 
 
+@types.coroutine
+def yield_nonsense():
+    yield 42
+
+
 def test_no_task_runs_when_a_result_goes(loop):
     """The loop holds the last reference to the future that woke a task."""
     seen = []
@@ -85,6 +90,28 @@ def test_no_task_runs_when_a_traceback_goes(loop):
         await asyncio.sleep(0)
         for task in tasks:
             await task
+
+    loop.run_until_complete(main())
+    assert seen == [None]
+
+
+def test_no_task_runs_when_an_error_of_the_loop_goes(loop):
+    """The error of a wrong yield, which only the loop holds, and its traceback."""
+    seen = []
+
+    async def wrong():
+        witness = Witness(loop, seen)
+        try:
+            await yield_nonsense()
+        except RuntimeError:
+            pass
+        return witness.loop
+
+    async def main():
+        task = loop.create_task(wrong())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await task
 
     loop.run_until_complete(main())
     assert seen == [None]
@@ -181,11 +208,6 @@ def test_a_task_that_left_the_books_may_die(loop, reported):
 
     loop.run_until_complete(main())
     assert asyncio.current_task(loop) is None
-
-
-@types.coroutine
-def yield_nonsense():
-    yield 42
 
 
 def test_ready_is_cleared_while_it_is_shown(evloop_loop, reported):
