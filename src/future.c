@@ -59,11 +59,22 @@ PyObject *
 Future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     PyObject *module = PyType_GetModuleByDef(type, &core_module);
-    PyObject *op = module == NULL ? NULL : type->tp_alloc(type, 0);
-    if (op == NULL) {
+    if (module == NULL) {
         return NULL;
     }
     core_state *st = state_of(module);
+    PyObject *op;
+    if ((PyObject *)type == st->FutureType || (PyObject *)type == st->TaskType) {
+        op = future_alloc(st, (PyObject *)type);
+        if (op != NULL) {
+            PyObject_GC_Track(op);
+        }
+        return op;
+    }
+    op = type->tp_alloc(type, 0);
+    if (op == NULL) {
+        return NULL;
+    }
     FutureData *f = FUTURE(op);
     f->st = st;
     f->is_task = PyType_IsSubtype(type, (PyTypeObject *)st->TaskType);

@@ -305,8 +305,9 @@ registry_inspect_types(core_state *Py_UNUSED(st))
  * interpreters of the process. */
 static Py_ssize_t running_loop_offset, running_task_offset, awaited_by_offset;
 
-/* They follow the public part of the thread state, but for a few words. */
-#define THREAD_WORDS 8
+/* They follow the public part of the thread state: in 3.14 after 4 words, in 3.15 after
+ * a frame and 6 more. There are as many words as this at least. */
+#define THREAD_WORDS HARD_OR(0, PY_VERSION_HEX >= 0x030F0000 ? 20 : 8)
 
 static inline PyObject **
 thread_slot(Py_ssize_t offset)
@@ -384,11 +385,19 @@ registry_leave(core_state *st, PyObject *loop, PyObject *task)
 }
 
 bool
-registry_is_current(core_state *Py_UNUSED(st), PyObject *loop, PyObject *task)
+registry_is_current(core_state *st, PyObject *loop, PyObject *task)
 {
-    return running_task_offset == 0 /* not known */
-        || (*thread_slot(running_loop_offset) == loop
-            && *thread_slot(running_task_offset) == task);
+    if (LIKELY(running_task_offset != 0)) {
+        return *thread_slot(running_loop_offset) == loop
+            && *thread_slot(running_task_offset) == task;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *current = PyObject_CallOneArg(st->book_current, loop);
+    bool is_current = current == task;
+    Py_XDECREF(current);
+    PyErr_Clear();
+    PyErr_SetRaisedException(exc);
+    return is_current;
 }
 
 int
@@ -507,8 +516,10 @@ find_books(core_state *st)
                                             st->str_future_add_to_awaited_by);
     st->book_discard_awaited = PyObject_GetAttr(st->asyncio_c,
                                                 st->str_future_discard_from_awaited_by);
+    st->book_current = PyObject_GetAttrString(st->asyncio_c, "current_task");
     if (st->book_enter == NULL || st->book_leave == NULL || st->book_swap == NULL
-        || st->book_add_awaited == NULL || st->book_discard_awaited == NULL) {
+        || st->book_current == NULL || st->book_add_awaited == NULL
+        || st->book_discard_awaited == NULL) {
         return -1;
     }
     return find_thread_slots(st);
