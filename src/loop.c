@@ -409,7 +409,9 @@ loop_breathe(LoopObject *self)
         return 0;
     }
     self->breathed_at = now;
-    loop_leave_task(self);
+    if (self->entered != NULL && !self->stepping) {
+        self->st->task_pause(self);
+    }
     Py_BEGIN_ALLOW_THREADS
     Py_END_ALLOW_THREADS
     return PyErr_CheckSignals();

@@ -109,7 +109,8 @@ typedef struct loop_object {
     PyObject *exception_handler; /* strong or NULL */
     PyObject *current_handle; /* strong or NULL; set in debug mode only */
     /* Strong or NULL: the task that asyncio's books say is running. It stays there
-     * between two steps in a row, and is being stepped only while `stepping`. */
+     * between two steps in a row, and is being stepped only while `stepping`. None: the
+     * books say so of nothing. */
     PyObject *entered;
     bool stepping;
 } LoopObject;

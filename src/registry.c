@@ -233,6 +233,12 @@ registry_replace(core_state *st, PyObject *loop, PyObject *task)
                            : PyDict_DelItem(st->book_current, loop);
 }
 
+int
+registry_replace_by_none(core_state *st, PyObject *loop)
+{
+    return PyDict_SetItem(st->book_current, loop, Py_None);
+}
+
 PyObject *
 registry_swap(core_state *st, PyObject *loop, PyObject *task)
 {

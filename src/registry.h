@@ -38,6 +38,11 @@ int registry_leave(core_state *st, PyObject *loop, PyObject *task);
 bool registry_is_current(core_state *st, PyObject *loop, PyObject *task);
 /* Puts the task, or with None none, in the place of what is there. */
 int registry_replace(core_state *st, PyObject *loop, PyObject *task);
+#if PY_VERSION_HEX < 0x030E0000
+/* Notes that no task of the loop is running, without taking the loop out of the book.
+ */
+int registry_replace_by_none(core_state *st, PyObject *loop);
+#endif
 /* The same; returns what was there (None: nothing). */
 PyObject *registry_swap(core_state *st, PyObject *loop, PyObject *task);
 

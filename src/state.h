@@ -210,6 +210,9 @@ struct core_state {
     PyObject *(*task_as_handle)(PyObject *task);
     void (*task_unqueue)(PyObject *task);
     void (*task_leave)(struct loop_object *loop);
+    /* The same for a moment, after which most likely the next task is stepped: it costs
+     * no allocation. */
+    void (*task_pause)(struct loop_object *loop);
 
     uint64_t task_counter; /* of tasks without a name */
     Py_ssize_t future_dict_offset; /* of the instance's __dict__; may be negative */

@@ -196,6 +196,23 @@ task_leave(LoopObject *loop)
     PyErr_SetRaisedException(exc);
 }
 
+/* Until 3.13, to take the loop out of the dict and to put it back makes the dict grow
+ * anew every few times; that nothing runs is as well said by None. */
+static void
+task_pause(LoopObject *loop)
+{
+#if PY_VERSION_HEX < 0x030E0000
+    PyObject *op = loop->entered;
+    if (op != Py_None && registry_replace_by_none(loop->st, (PyObject *)loop) == 0) {
+        loop->entered = Py_NewRef(Py_None);
+        Py_DECREF(op);
+        return;
+    }
+    PyErr_Clear();
+#endif
+    task_leave(loop);
+}
+
 /* Enters the task's context, and asyncio's books. In a turn inside of a step, the books
  * are left to task_step_strictly(). */
 static int
@@ -324,4 +341,5 @@ task_setup_engine(core_state *st)
     st->task_as_handle = task_as_handle;
     st->task_unqueue = task_unqueue;
     st->task_leave = task_leave;
+    st->task_pause = task_pause;
 }
