@@ -86,13 +86,14 @@ inspect_asyncio(core_state *st)
         ? NULL
         : PyObject_GetAttrString(create_task, "__code__");
     Py_XDECREF(create_task);
-    if (code == NULL || !PyCode_Check(code)) {
-        Py_XDECREF(code);
-        return -1;
+    if (code == NULL) { /* somebody has put there what is no Python function */
+        PyErr_Clear();
     }
-    st->create_task_takes_eager_start = ((PyCodeObject *)code)->co_flags
-        & CO_VARKEYWORDS;
-    Py_DECREF(code);
+    else if (PyCode_Check(code)) {
+        st->create_task_takes_eager_start = ((PyCodeObject *)code)->co_flags
+            & CO_VARKEYWORDS;
+    }
+    Py_XDECREF(code);
     st->futures_dict = Py_XNewRef(PyModule_GetDict(st->futures));
     st->tasks_dict = Py_XNewRef(PyModule_GetDict(st->tasks));
     return st->futures_dict && st->tasks_dict ? 0 : -1;

@@ -84,7 +84,6 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(eager_start)                                                                     \
     X(error)                                                                           \
     X(exception)                                                                       \
-    X(file)                                                                            \
     X(fileno)                                                                          \
     X(future_add_to_awaited_by)                                                        \
     X(future_discard_from_awaited_by)                                                  \
@@ -93,10 +92,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(get_event_loop)                                                                  \
     X(get_loop)                                                                        \
     X(is_running)                                                                      \
-    X(limit)                                                                           \
     X(logger)                                                                          \
     X(loop)                                                                            \
-    X(msg)                                                                             \
     X(name)                                                                            \
     X(remove_done_callback)                                                            \
     X(remove_signal_handler)                                                           \
