@@ -16,6 +16,7 @@
 #include "handle.h"
 #include "inbox.h"
 #include "signal.h"
+#include "source.h"
 #include "sys.h"
 
 #include <errno.h>
@@ -119,6 +120,10 @@ loop_drop_ready(LoopObject *self, struct ring *ready)
 {
     while (ring_len(ready) > 0) {
         PyObject *item = ring_pop(ready);
+        if (source_item_kind(item)) {
+            source_drop_item(item);
+            continue;
+        }
         if (loop_item_is_task(self, item)) {
             self->st->task_unqueue(item);
         }
@@ -138,6 +143,15 @@ loop_drop_all(LoopObject *self)
     }
     heap_free(&self->timers);
     watch_clear(&self->watches);
+    while (self->flush != NULL) {
+        struct source *s = self->flush;
+        self->flush = s->next_flush;
+        s->flushing = false;
+        Py_DECREF(s->owner);
+    }
+    self->flush_end = &self->flush;
+    PyMem_RawFree(self->read_buffer);
+    self->read_buffer = NULL;
 }
 
 /* --- timers ------------------------------------------------------------------- */
@@ -233,7 +247,7 @@ loop_deliver(LoopObject *self, int fd, unsigned direction, PyObject *handle)
                                      : loop_push(self, handle);
 }
 
-/* One event of a user's descriptor. */
+/* One event of a watched descriptor. */
 static int
 loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
 {
@@ -245,13 +259,25 @@ loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
         Py_XDECREF(pair);
         return rc;
     }
+    if (LIKELY(w->source != NULL)) {
+        unsigned rest = mask & ~(w->reader ? POLL_READ : 0)
+            & ~(w->writer ? POLL_WRITE : 0);
+        if (rest != 0 && source_event(self, w->source, rest) < 0) {
+            return -1;
+        }
+        w = watch_find(&self->watches, fd);
+        if (w == NULL || (w->reader == NULL && w->writer == NULL)) {
+            return 0;
+        }
+    }
     if (mask & POLL_READ && loop_deliver(self, fd, POLL_READ, w->reader) < 0) {
         return -1;
     }
     /* The slot may have moved: dropping a cancelled reader can run Python. */
     w = watch_find(&self->watches, fd);
-    if (w != NULL && mask & POLL_WRITE) {
-        return loop_deliver(self, fd, POLL_WRITE, w->writer);
+    if (w != NULL && mask & POLL_WRITE
+        && loop_deliver(self, fd, POLL_WRITE, w->writer) < 0) {
+        return -1;
     }
     return 0;
 }
@@ -623,6 +649,19 @@ loop_run_handle_steal(LoopObject *self, PyObject *item)
     return rc < 0 ? -1 : 0;
 }
 
+/* Runs what a source is queued for; steals the item. */
+static int
+loop_run_source_steal(LoopObject *self, void *item)
+{
+    loop_leave_task(self);
+    if (UNLIKELY(self->debug)) {
+        PyObject *handle = source_item_as_handle(self, item);
+        source_drop_item(item);
+        return handle == NULL ? -1 : loop_run_handle_steal(self, handle);
+    }
+    return source_run_item_steal(self, item);
+}
+
 /* Takes the step that a native task is queued for; steals it. */
 static int
 loop_run_task_steal(LoopObject *self, PyObject *item)
@@ -650,6 +689,14 @@ loop_run_task_steal(LoopObject *self, PyObject *item)
     return rc;
 }
 
+/* Sends what the callback that has returned wrote. */
+static int
+loop_flush(LoopObject *self)
+{
+    loop_leave_task(self);
+    return source_flush_all(self);
+}
+
 static int
 loop_run_batch(LoopObject *self)
 {
@@ -657,9 +704,15 @@ loop_run_batch(LoopObject *self)
      * callback that reschedules itself would starve I/O. */
     size_t todo = ring_len(&self->ready);
     while (todo-- > 0 && ring_len(&self->ready) > 0) {
-        PyObject *item = ring_pop(&self->ready);
-        int rc = loop_item_is_task(self, item) ? loop_run_task_steal(self, item)
-                                               : loop_run_handle_steal(self, item);
+        void *item = ring_pop(&self->ready);
+        self->in_callback = !self->write_at_once;
+        int rc = source_item_kind(item)     ? loop_run_source_steal(self, item)
+            : loop_item_is_task(self, item) ? loop_run_task_steal(self, item)
+                                            : loop_run_handle_steal(self, item);
+        self->in_callback = false;
+        if (self->flush != NULL && loop_flush(self) < 0) {
+            rc = -1;
+        }
         if (UNLIKELY(rc < 0)
             || (UNLIKELY(++self->callbacks >= CALLBACKS_PER_LOOK)
                 && loop_breathe(self) < 0)) {

@@ -4,8 +4,9 @@
  * timers ready, then run what is ready: one batch, first in, first out. What a
  * batch schedules is run in the next turn.
  *
- * Who owns what: `ready` holds strong references to handles and tasks, `timers` to
- * handles, `watches` to the readers and writers of descriptors. A loop belongs to the
+ * Who owns what: `ready` holds strong references to handles, tasks and the owners of
+ * sources (source.h), `timers` to handles, `watches` to the readers and writers of
+ * descriptors. A loop belongs to the
  * thread that runs it; what other threads may do stands in inbox.h. */
 
 #ifndef EVLOOP_LOOP_H
@@ -76,7 +77,7 @@ typedef struct loop_object {
     PyObject_HEAD
     core_state *st; /* see state.h: it outlives the object */
 
-    struct ring ready;  /* of strong references to handles, and to native tasks */
+    struct ring ready;  /* of strong references: handles, native tasks, sources */
     struct heap timers; /* of timers; each entry owns a reference to its handle */
     struct watch_table watches;
     struct poll poll;
@@ -103,6 +104,13 @@ typedef struct loop_object {
     int skip;
     int callbacks; /* since the last look at breathed_at */
     int64_t breathed_at;
+
+    /* See source.h. */
+    struct source *flush;      /* the first that has something to flush, or NULL */
+    struct source **flush_end; /* where the next one is noted */
+    bool in_callback;          /* what is written now is flushed soon */
+    bool write_at_once;        /* never wait for the end of the callback */
+    char *read_buffer;         /* READ_BUFFER_SIZE bytes for one read, or NULL */
 
     PyObject *debug_object; /* strong, as given to set_debug(); NULL: False */
     PyObject *task_factory; /* strong or NULL */

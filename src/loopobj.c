@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "handle.h"
 #include "signal.h"
+#include "source.h"
 #include "sys.h"
 
 /* --- life --------------------------------------------------------------------- */
@@ -29,6 +30,7 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     self->poll.fd = -1;
     self->wake_fd = self->signal_fd[0] = self->signal_fd[1] = -1;
     self->hooks_tag = UINT_MAX;
+    self->flush_end = &self->flush;
     return (PyObject *)self;
 }
 
@@ -56,7 +58,12 @@ Loop_traverse(PyObject *op, visitproc visit, void *arg)
     LoopObject *self = LOOP(op);
     Py_VISIT(Py_TYPE(op));
     for (size_t i = 0; i < ring_len(&self->ready); i++) {
-        Py_VISIT((PyObject *)ring_at(&self->ready, i));
+        void *item = ring_at(&self->ready, i);
+        Py_VISIT(source_item_kind(item) ? source_of_item(item)->owner
+                                        : (PyObject *)item);
+    }
+    for (struct source *s = self->flush; s != NULL; s = s->next_flush) {
+        Py_VISIT(s->owner);
     }
     for (size_t i = 0; i < self->timers.len; i++) {
         TimerData *t = TIMER_OF_NODE(self->timers.entries[i].node);

@@ -3,22 +3,60 @@
 
 #include "handle.h"
 #include "loopobj.h"
+#include "source.h"
 
 #include <math.h>
 
-/* Puts the handle where the task is, if it still is on the ring; steals the handle. */
+/* Gives back the ring's reference to what is neither run nor a handle. */
 static void
-replace_task_steal(struct ring *r, size_t i, PyObject *task, PyObject *handle)
+drop_item(void *item)
 {
-    if (i >= ring_len(r) || ring_at(r, i) != task) {
-        for (i = 0; i < ring_len(r) && ring_at(r, i) != task; i++) {
+    if (source_item_kind(item)) {
+        source_drop_item(item);
+    }
+    else {
+        Py_DECREF((PyObject *)item);
+    }
+}
+
+/* Puts the handle where the item is, if it still is on the ring; steals the handle. */
+static void
+replace_item_steal(struct ring *r, size_t i, void *item, PyObject *handle)
+{
+    if (i >= ring_len(r) || ring_at(r, i) != item) {
+        for (i = 0; i < ring_len(r) && ring_at(r, i) != item; i++) {
         }
     }
     if (i < ring_len(r)) {
         ring_put(r, i, handle);
-        handle = task; /* the ring's reference */
+        drop_item(item);
     }
-    Py_DECREF(handle);
+    else {
+        Py_DECREF(handle);
+    }
+}
+
+/* Puts a handle in the place of each source on the ready ring, as below. */
+static int
+show_sources_as_handles(LoopObject *self)
+{
+    struct ring *r = &self->ready;
+    for (size_t i = 0; i < ring_len(r); i++) {
+        void *item = ring_at(r, i);
+        if (!source_item_kind(item)) {
+            continue;
+        }
+        PyObject *owner = Py_NewRef(source_of_item(item)->owner);
+        PyObject *handle = source_item_as_handle(self, item);
+        if (handle != NULL) {
+            replace_item_steal(r, i, item, handle);
+        }
+        Py_DECREF(owner);
+        if (handle == NULL) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* Puts a handle in the place of each native task on the ready ring. To make one can
@@ -27,15 +65,18 @@ static int
 show_tasks_as_handles(LoopObject *self)
 {
     struct ring *r = &self->ready;
+    if (show_sources_as_handles(self) < 0) {
+        return -1;
+    }
     for (size_t i = 0; i < ring_len(r); i++) {
         PyObject *item = ring_at(r, i);
-        if (!loop_item_is_task(self, item)) {
+        if (source_item_kind(item) || !loop_item_is_task(self, item)) {
             continue;
         }
         Py_INCREF(item);
         PyObject *handle = self->st->task_as_handle(item);
         if (handle != NULL) {
-            replace_task_steal(r, i, item, handle);
+            replace_item_steal(r, i, item, handle);
         }
         Py_DECREF(item);
         if (handle == NULL && PyErr_Occurred()) {
@@ -54,7 +95,8 @@ Loop__ready_items(PyObject *op, PyObject *Py_UNUSED(ignored))
     PyObject *list = show_tasks_as_handles(self) < 0 ? NULL : PyList_New(0);
     for (size_t i = 0; list != NULL && i < ring_len(r); i++) {
         PyObject *item = ring_at(r, i);
-        if (!loop_item_is_task(self, item) && PyList_Append(list, item) < 0) {
+        if (!source_item_kind(item) && !loop_item_is_task(self, item)
+            && PyList_Append(list, item) < 0) {
             Py_CLEAR(list);
         }
     }

@@ -19,6 +19,8 @@
 
 #define POLL_READ 1u
 #define POLL_WRITE 2u
+/* With these: told once for each change, not as long as it lasts. */
+#define POLL_EDGE 4u
 
 #define POLL_FOREVER INT64_C(-1)
 
@@ -38,7 +40,7 @@ void poll_close(struct poll *p);
 int poll_reopen(struct poll *p);
 bool poll_is_foreign(const struct poll *p);
 
-/* mask: POLL_READ | POLL_WRITE. */
+/* mask: POLL_READ | POLL_WRITE, level-triggered; or POLL_EDGE with them. */
 int poll_add(struct poll *p, int fd, unsigned mask, uint32_t tag);
 int poll_modify(struct poll *p, int fd, unsigned mask, uint32_t tag);
 int poll_remove(struct poll *p, int fd);

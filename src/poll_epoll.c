@@ -67,7 +67,8 @@ static int
 epoll_change(struct poll *p, int op, int fd, unsigned mask, uint32_t tag)
 {
     struct epoll_event ev = {
-        .events = (mask & POLL_READ ? EPOLLIN : 0) | (mask & POLL_WRITE ? EPOLLOUT : 0),
+        .events = (mask & POLL_READ ? EPOLLIN : 0) | (mask & POLL_WRITE ? EPOLLOUT : 0)
+            | (mask & POLL_EDGE ? (uint32_t)EPOLLET : 0),
         .data.u64 = (uint64_t)tag << 32 | (uint32_t)fd,
     };
     return epoll_ctl(p->fd, op, fd, &ev) < 0 ? -errno : 0;

@@ -1,6 +1,7 @@
 /* watch.c - see watch.h. */
 
 #include "watch.h"
+#include "source.h"
 
 #include <errno.h>
 
@@ -36,6 +37,15 @@ watch_grow(struct watch_table *t, int fd)
     return 0;
 }
 
+struct watch *
+watch_slot_new(struct watch_table *t, int fd)
+{
+    if (fd >= t->cap && watch_grow(t, fd) < 0) {
+        return NULL;
+    }
+    return &t->slots[fd];
+}
+
 static uint32_t
 watch_new_tag(struct watch_table *t)
 {
@@ -45,36 +55,107 @@ watch_new_tag(struct watch_table *t)
     return t->next_tag++;
 }
 
-/* Empties a slot; the poll backend has forgotten it, or never will be asked. */
+/* What the slot's handles and its source ask for. Beside a handle, which makes it
+ * level-triggered, an edge-triggered source is told only of what it waits for. */
+static unsigned
+watch_union(const struct watch *w)
+{
+    unsigned handles = (w->reader ? POLL_READ : 0) | (w->writer ? POLL_WRITE : 0);
+    if (w->source == NULL) {
+        return handles;
+    }
+    unsigned mask = w->source->mask;
+    if (handles != 0 && mask & POLL_EDGE) {
+        mask = w->source->wanted;
+    }
+    return handles | mask;
+}
+
+/* The slot is not registered any more, and nobody waits for the file that was. */
 static void
-watch_drop(struct watch_table *t, struct watch *w)
+watch_drop_handles(struct watch_table *t, struct watch *w)
 {
     struct watch gone = *w;
-    *w = (struct watch){0};
-    t->count--;
+    w->reader = w->writer = w->file = NULL;
+    if (w->mask) {
+        w->mask = 0;
+        t->count--;
+    }
     Py_XDECREF(gone.reader);
     Py_XDECREF(gone.writer);
     Py_XDECREF(gone.file);
 }
 
-static int
-watch_add(struct watch_table *t, struct poll *p, int fd, unsigned direction)
+/* The same for the source, too. Runs Python code. */
+static void
+watch_drop(struct watch_table *t, struct watch *w)
 {
-    uint32_t tag = watch_new_tag(t);
-    int rc = poll_add(p, fd, direction, tag);
-    if (rc == -EEXIST) { /* left behind by a loop that shares our poll's file */
-        rc = poll_modify(p, fd, direction, tag);
+    struct source *s = w->source;
+    if (s != NULL) {
+        w->source = NULL;
+        s->wanted = s->mask = 0;
     }
-    if (rc < 0) {
-        return watch_error(rc);
+    watch_drop_handles(t, w);
+    if (s != NULL && s->held) {
+        s->held = false;
+        Py_DECREF(s->owner);
     }
-    if (fd >= t->cap && watch_grow(t, fd) < 0) {
-        (void)poll_remove(p, fd);
-        return -1;
+}
+
+/* Has the poll backend look for `mask`, which is not 0. */
+static int
+watch_register(struct watch_table *t, struct poll *p, int fd, struct watch *w,
+               unsigned mask)
+{
+    int rc;
+    if (w->mask != 0) {
+        rc = poll_modify(p, fd, mask, w->tag);
     }
-    t->slots[fd] = (struct watch){.tag = tag};
-    t->count++;
-    return 0;
+    else {
+        uint32_t tag = watch_new_tag(t);
+        rc = poll_add(p, fd, mask, tag);
+        if (rc == -EEXIST) { /* left behind by a loop that shares our poll's file */
+            rc = poll_modify(p, fd, mask, tag);
+        }
+        if (rc == 0) {
+            w->tag = tag;
+            t->count++;
+        }
+    }
+    if (rc == 0) {
+        w->mask = mask;
+    }
+    return rc;
+}
+
+int
+watch_apply(struct watch_table *t, struct poll *p, int fd)
+{
+    for (;;) {
+        struct watch *w = &t->slots[fd];
+        unsigned mask = watch_union(w);
+        if (mask == 0) {
+            if (w->mask != 0) {
+                (void)poll_remove(p, fd); /* it may be closed already */
+                watch_drop_handles(t, w);
+            }
+            return 0;
+        }
+        if (mask == w->mask && w->reader == NULL && w->writer == NULL) {
+            return 0;
+        }
+        bool known = w->mask != 0;
+        int rc = watch_register(t, p, fd, w, mask);
+        if (rc == 0) {
+            return 0;
+        }
+        watch_drop_handles(t, w);
+        if (rc != -ENOENT || !known) {
+            return rc;
+        }
+        /* Closed behind our back, and the number is in use again: whoever waited for
+         * the old file waits for nothing. To drop it may have run Python code. */
+    }
 }
 
 int
@@ -82,27 +163,25 @@ watch_set(struct watch_table *t, struct poll *p, int fd, PyObject *file,
           unsigned direction, PyObject *handle, PyObject **replaced)
 {
     *replaced = NULL;
-    struct watch *w;
-    while ((w = watch_find(t, fd)) != NULL) {
-        int rc = poll_modify(p, fd, w->mask | direction, w->tag);
+    struct watch *w = watch_slot_new(t, fd);
+    if (w == NULL) {
+        return -1;
+    }
+    for (;;) {
+        bool known = w->mask != 0;
+        int rc = watch_register(t, p, fd, w, (watch_union(w) | direction) & ~POLL_EDGE);
         if (rc == 0) {
             break;
         }
         watch_drop(t, w);
-        if (rc != -ENOENT) {
+        if (rc != -ENOENT || !known) {
             return watch_error(rc);
         }
-        /* Closed behind our back, and the number is in use again: whoever waited for
-         * the old file waits for nothing. To drop it may have run Python code. */
+        w = &t->slots[fd]; /* as above */
     }
-    if (w == NULL) {
-        if (watch_add(t, p, fd, direction) < 0) {
-            return -1;
-        }
-        w = &t->slots[fd];
+    if (w->file == NULL) {
         w->file = Py_XNewRef(file);
     }
-    w->mask |= direction;
     PyObject **slot = direction == POLL_READ ? &w->reader : &w->writer;
     *replaced = *slot;
     *slot = Py_NewRef(handle);
@@ -119,24 +198,25 @@ watch_unset(struct watch_table *t, struct poll *p, int fd, unsigned direction,
         return 0;
     }
     PyObject **slot = direction == POLL_READ ? &w->reader : &w->writer;
-    if ((w->mask & ~direction) == 0) {
-        *removed = *slot;
-        *slot = NULL;
-        (void)poll_remove(p, fd); /* it may be closed already */
-        watch_drop(t, w);
-        return 0;
-    }
-    if (*slot == NULL) {
-        return 0;
-    }
-    int rc = poll_modify(p, fd, w->mask & ~direction, w->tag);
-    if (rc < 0) {
-        watch_drop(t, w);
-        return watch_error(rc);
-    }
-    w->mask &= ~direction;
     *removed = *slot;
     *slot = NULL;
+    unsigned mask = watch_union(w);
+    if (mask == 0) {
+        (void)poll_remove(p, fd); /* it may be closed already */
+        watch_drop_handles(t, w);
+        return 0;
+    }
+    if (*removed == NULL || mask == w->mask) {
+        return 0;
+    }
+    int rc = watch_register(t, p, fd, w, mask);
+    if (rc < 0) {
+        PyObject *gone = *removed;
+        *removed = NULL;
+        watch_drop(t, w);
+        Py_XDECREF(gone);
+        return watch_error(rc);
+    }
     return 0;
 }
 
@@ -168,9 +248,8 @@ watch_clear(struct watch_table *t)
     struct watch_table gone = *t;
     *t = (struct watch_table){.next_tag = gone.next_tag};
     for (int fd = 0; fd < gone.cap; fd++) {
-        Py_XDECREF(gone.slots[fd].reader);
-        Py_XDECREF(gone.slots[fd].writer);
-        Py_XDECREF(gone.slots[fd].file);
+        struct watch *w = &gone.slots[fd];
+        watch_drop(&gone, w);
     }
     PyMem_Free(gone.slots);
 }
@@ -182,6 +261,10 @@ watch_traverse(const struct watch_table *t, visitproc visit, void *arg)
         Py_VISIT(t->slots[fd].reader);
         Py_VISIT(t->slots[fd].writer);
         Py_VISIT(t->slots[fd].file);
+        struct source *s = t->slots[fd].source;
+        if (s != NULL && s->held) {
+            Py_VISIT(s->owner);
+        }
     }
     return 0;
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 LAYERS = (
     "base compat list heap ring state err buf args mro",
     "sys addr poll poll_epoll",
-    "loop loophooks handle handleobj timer inbox signal watch",
+    "loop loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport stream datagram pipe",
     "server tls sockops resolve process",
