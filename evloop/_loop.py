@@ -5,7 +5,15 @@ import os
 import selectors
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableSequence
+from collections.abc import (
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+)
 from typing import Any, TypeVar
 
 from . import _core
@@ -121,6 +129,34 @@ class _Selector(selectors.BaseSelector):
         """Do nothing: the loop closes its own poll."""
 
 
+class _Transports(MutableMapping[int, asyncio.BaseTransport]):
+    """Transports by descriptor, as the mapping in asyncio's ``loop._transports``."""
+
+    def __init__(self, loop: "EventLoop") -> None:
+        self._loop = loop
+        self._others = loop._python_transports
+
+    def __getitem__(self, fd: int) -> asyncio.BaseTransport:
+        transport = self._loop._transport_of(fd)
+        return self._others[fd] if transport is None else transport
+
+    def __setitem__(self, fd: int, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, _core.StreamTransport):
+            self._loop._transport_hide(fd, False)
+        else:
+            self._others[fd] = transport
+
+    def __delitem__(self, fd: int) -> None:
+        if not self._loop._transport_hide(fd, True):
+            del self._others[fd]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter({*self._loop._transport_fds(), *self._others})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @_core._adopt
 class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
     """A drop-in replacement for :class:`asyncio.SelectorEventLoop`.
@@ -142,10 +178,10 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
         "_executor_shutdown_called",
         "_internal_fds",
         "_old_agen_hooks",
+        "_python_transports",
         "_selector",
         "_signal_handlers",
         "_ssock",
-        "_transports",
         "_unix_server_sockets",
         "_watcher",
         "slow_callback_duration",
@@ -170,6 +206,14 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
             super()._close_self_pipe()
             return
         self._internal_fds -= 1
+
+    @property
+    def _transports(self) -> _Transports:
+        return _Transports(self)
+
+    @_transports.setter
+    def _transports(self, transports: MutableMapping[int, Any]) -> None:
+        self._python_transports = transports
 
     @property
     def _ready(self) -> _Ready:

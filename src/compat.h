@@ -44,6 +44,7 @@ PyErr_SetRaisedException(PyObject *exc)
 #define Py_BEGIN_CRITICAL_SECTION(op) {
 #define Py_END_CRITICAL_SECTION() }
 
+#define PyLong_AsInt _PyLong_AsInt
 #define Py_IsFinalizing _Py_IsFinalizing
 #define Py_HashPointer _Py_HashPointer
 #define PyObject_GetOptionalAttr _PyObject_LookupAttr

@@ -703,6 +703,7 @@ loop_run_batch(LoopObject *self)
     /* Snapshot the count: what this batch schedules runs in the next turn, or a
      * callback that reschedules itself would starve I/O. */
     size_t todo = ring_len(&self->ready);
+    self->runner = PyThread_get_thread_ident();
     while (todo-- > 0 && ring_len(&self->ready) > 0) {
         void *item = ring_pop(&self->ready);
         self->in_callback = !self->write_at_once;

@@ -42,7 +42,10 @@
     X(HOOK_RUN_FOREVER, "run_forever")                                                 \
     X(HOOK_GET_DEBUG, "get_debug")                                                     \
     X(HOOK_IS_RUNNING, "is_running")                                                   \
-    X(HOOK_ENSURE_NO_TRANSPORT, "_ensure_fd_no_transport")
+    X(HOOK_ENSURE_NO_TRANSPORT, "_ensure_fd_no_transport")                             \
+    X(HOOK_ACCEPT, "_accept_connection")                                               \
+    X(HOOK_ACCEPT_2, "_accept_connection2")                                            \
+    X(HOOK_MAKE_SOCKET_TRANSPORT, "_make_socket_transport")
 
 enum loop_hook_index {
 #define INDEX(hook, name) hook##_INDEX,
@@ -59,6 +62,11 @@ enum loop_hook {
 
 /* Overridden, these change what a turn does. */
 #define HOOKS_OF_TURN (HOOK_TIME | HOOK_PROCESS_EVENTS | HOOK_ADD_CALLBACK)
+/* Overridden, these change how descriptors are watched: asyncio's own transports serve
+ * them. */
+#define HOOKS_OF_WATCH                                                                 \
+    (HOOK_ADD_READER | HOOK_REMOVE_READER | HOOK_ADD_WRITER | HOOK_REMOVE_WRITER       \
+     | HOOK_PROCESS_EVENTS | HOOK_ADD_CALLBACK)
 /* Overridden, these change what call_soon() does. */
 #define HOOKS_OF_CALL                                                                  \
     (HOOK_CALL_SOON | HOOK_CHECK_CLOSED | HOOK_GET_DEBUG | HOOK_WRITE_TO_SELF)
@@ -108,7 +116,8 @@ typedef struct loop_object {
     /* See source.h. */
     struct source *flush;      /* the first that has something to flush, or NULL */
     struct source **flush_end; /* where the next one is noted */
-    bool in_callback;          /* what is written now is flushed soon */
+    unsigned long runner;      /* the thread that ran the last batch */
+    bool in_callback;          /* what that thread writes now is flushed soon */
     bool write_at_once;        /* never wait for the end of the callback */
     char *read_buffer;         /* READ_BUFFER_SIZE bytes for one read, or NULL */
 
@@ -159,6 +168,17 @@ loop_is_plain(LoopObject *self)
     return LIKELY(!self->closed && !self->debug && self->selector == SELECTOR_OURS
                   && !loop_hooked(self, HOOKS_OF_CALL | HOOK_PUBLIC_CALL_SOON));
 }
+
+/* Whether descriptors are watched by our own poll, and nobody looks on. */
+static inline bool
+loop_watches_natively(LoopObject *self)
+{
+    return self->selector == SELECTOR_OURS && !loop_hooked(self, HOOKS_OF_WATCH);
+}
+
+/* RuntimeError if a transport uses the descriptor, an int or an object with fileno().
+ */
+int loop_ensure_no_transport(LoopObject *self, PyObject *file);
 
 /* To be called before anything runs that is not the step of a native Task. */
 static inline void

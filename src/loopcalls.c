@@ -5,6 +5,7 @@
 #include "handle.h"
 #include "inbox.h"
 #include "loopobj.h"
+#include "source.h"
 #include "sys.h"
 
 #include <math.h>
@@ -447,22 +448,33 @@ fd_of(LoopObject *self, PyObject *file)
     return (int)fd;
 }
 
+/* Whether it is known that no native transport uses the descriptor. */
+static bool
+has_no_native_transport(LoopObject *self, PyObject *file)
+{
+    int fd = PyLong_CheckExact(file) ? PyLong_AsInt(file)
+        : (PyObject *)Py_TYPE(file) == self->st->socket_type
+        ? PyObject_AsFileDescriptor(file)
+        : -1;
+    PyErr_Clear();
+    return fd >= 0 && source_transport_of_fd(self, fd) == NULL;
+}
+
 /* RuntimeError if a transport uses the descriptor. asyncio's own method says so; it
- * is asked only when its table has an entry. */
-static int
-ensure_no_transport(LoopObject *self, PyObject *file)
+ * is asked only when the table may have an entry. */
+int
+loop_ensure_no_transport(LoopObject *self, PyObject *file)
 {
     core_state *st = self->st;
     PyObject *op = (PyObject *)self;
     if (!loop_hooked(self, HOOK_ENSURE_NO_TRANSPORT)) {
-        PyObject *transports = PyObject_GetAttr(op, st->str__transports);
+        PyObject *transports = PyObject_GetAttr(op, st->str__python_transports);
         PyObject *data = transports == NULL
             ? NULL
             : PyObject_GetAttr(transports, st->str_data);
         Py_XDECREF(transports);
         bool none = data != NULL && PyDict_CheckExact(data)
-            && (PyDict_GET_SIZE(data) == 0
-                || (PyLong_CheckExact(file) && PyDict_Contains(data, file) == 0));
+            && PyDict_GET_SIZE(data) == 0 && has_no_native_transport(self, file);
         Py_XDECREF(data);
         if (none) {
             return 0;
@@ -517,6 +529,18 @@ add_watch(LoopObject *self, const struct args_spec *spec, PyObject *const *args,
     return handle;
 }
 
+/* Ends accepting natively; whether there was a listener. */
+static bool
+remove_listener(LoopObject *self, int fd)
+{
+    struct watch *w = watch_slot(&self->watches, fd);
+    if (w == NULL || w->source == NULL || !w->source->kind->is_reader) {
+        return false;
+    }
+    source_forget(self, w->source);
+    return true;
+}
+
 static PyObject *
 remove_watch(LoopObject *self, PyObject *file, unsigned direction)
 {
@@ -541,7 +565,7 @@ remove_watch(LoopObject *self, PyObject *file, unsigned direction)
         return NULL;
     }
     if (removed == NULL) {
-        Py_RETURN_FALSE;
+        return PyBool_FromLong(direction == POLL_READ && remove_listener(self, fd));
     }
     PyObject *res = PyObject_CallMethod(removed, "cancel", NULL);
     Py_DECREF(removed);
@@ -593,7 +617,7 @@ add_public(LoopObject *self, const struct args_spec *spec, PyObject *const *args
 {
     struct args a;
     if (args_parse(spec, args, nargs, kwnames, &a) < 0
-        || ensure_no_transport(self, a.lead[0]) < 0) {
+        || loop_ensure_no_transport(self, a.lead[0]) < 0) {
         return NULL;
     }
     bool read = direction == POLL_READ;
@@ -618,7 +642,7 @@ add_public(LoopObject *self, const struct args_spec *spec, PyObject *const *args
 static PyObject *
 remove_public(LoopObject *self, PyObject *file, unsigned direction)
 {
-    if (ensure_no_transport(self, file) < 0) {
+    if (loop_ensure_no_transport(self, file) < 0) {
         return NULL;
     }
     bool read = direction == POLL_READ;

@@ -4,6 +4,7 @@
  * looprun.c: running
  * loopcalls.c: call_soon() and its kin, timers, readers and writers
  * loopservice.c: futures, tasks, executor, exception handler, debug, generators
+ * looptransport.c: making transports and servers, the table of transports
  * loopview.c: the queues as Python sees them
  * (signal.c has its own) */
 
@@ -84,6 +85,12 @@ extern const char Loop_run_in_executor_doc[], Loop_set_default_executor_doc[];
 extern const char Loop_set_exception_handler_doc[], Loop_get_exception_handler_doc[];
 extern const char Loop_call_exception_handler_doc[];
 extern const char Loop_get_debug_doc[], Loop_set_debug_doc[];
+
+PyObject *Loop__make_socket_transport(FASTCALL_ARGS);
+PyObject *Loop__start_serving(FASTCALL_ARGS);
+PyObject *Loop__transport_fds(PyObject *op, PyObject *ignored);
+PyObject *Loop__transport_hide(PyObject *op, PyObject *args);
+PyObject *Loop__transport_of(PyObject *op, PyObject *number);
 
 PyObject *Loop__ready_items(PyObject *op, PyObject *ignored);
 PyObject *Loop__ready_append(PyObject *op, PyObject *handle);

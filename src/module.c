@@ -6,6 +6,7 @@
 #include "loopobj.h"
 #include "registry.h"
 #include "state.h"
+#include "server.h"
 #include "task.h"
 
 static int
@@ -115,7 +116,8 @@ core_exec(PyObject *module)
         || inspect_asyncio(st) < 0 || handle_setup_types(module, st) < 0
         || loop_setup_type(module, st) < 0 || registry_setup(module, st) < 0
         || future_setup_types(module, st) < 0 || registry_inspect_types(st) < 0
-        || task_inspect_base(st) < 0) {
+        || task_inspect_base(st) < 0 || transport_setup_types(module, st) < 0
+        || listener_setup_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
@@ -123,6 +125,8 @@ core_exec(PyObject *module)
             || PyModule_AddObjectRef(module, "TimerHandle", st->TimerHandleType) < 0
             || PyModule_AddObjectRef(module, "Future", st->FutureType) < 0
             || PyModule_AddObjectRef(module, "Task", st->TaskType) < 0
+            || PyModule_AddObjectRef(module, "StreamTransport", st->StreamTransportType)
+                < 0
         ? -1
         : 0;
 }
@@ -136,10 +140,11 @@ core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *st = state_of(module);
     return Py_BuildValue(
-        "{s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
+        "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
         st->live_handles[HANDLE_PLAIN], "TimerHandle", st->live_handles[HANDLE_TIMER],
         "ThreadSafeHandle", st->live_handles[HANDLE_THREADSAFE], "Future",
-        st->live_futures[0], "Task", st->live_futures[1], "FutureIter", st->live_iters);
+        st->live_futures[0], "Task", st->live_futures[1], "FutureIter", st->live_iters,
+        "Transport", st->live_transports, "Listener", st->live_listeners);
 }
 
 /* _adopt(cls): see loop_adopt_class(). */
@@ -189,7 +194,8 @@ void
 state_free_if_dead(core_state *st)
 {
     if (LIKELY(!st->orphaned) || st->live_loops > 0 || st->live_futures[0] > 0
-        || st->live_futures[1] > 0 || st->live_iters > 0) {
+        || st->live_futures[1] > 0 || st->live_iters > 0 || st->live_transports > 0
+        || st->live_listeners > 0) {
         return;
     }
     for (int kind = 0; kind < HANDLE_KINDS; kind++) {

@@ -255,11 +255,10 @@ source_item_as_handle(LoopObject *loop, void *item)
     return s->kind->handle(loop, s, kind, kind == ITEM_EVENTS ? s->pending : 0);
 }
 
-PyObject *
+struct source *
 source_transport_of_fd(LoopObject *loop, int fd)
 {
     struct watch *w = watch_slot(&loop->watches, fd);
-    return w != NULL && w->source != NULL && w->source->kind->is_transport
-        ? w->source->owner
-        : NULL;
+    return w != NULL && w->source != NULL && w->source->kind->is_transport ? w->source
+                                                                           : NULL;
 }

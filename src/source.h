@@ -42,8 +42,11 @@ struct source_kind {
      * the ring; new reference. */
     PyObject *(*handle)(LoopObject *loop, struct source *s, enum source_item item,
                         unsigned mask);
-    /* The owner is a transport, which nobody else may watch the descriptor of. */
+    /* The owner is a transport: nobody else may watch its descriptor, unless `hidden`.
+     */
     bool is_transport;
+    /* In Python's eyes it is a reader, for _remove_reader() to remove. */
+    bool is_reader;
 };
 
 struct source {
@@ -57,6 +60,7 @@ struct source {
     bool held; /* the watch table has a reference */
     bool queued; /* as ITEM_EVENTS */
     bool flushing;
+    bool hidden; /* see source_kind */
 };
 
 static inline struct source *
@@ -96,7 +100,7 @@ void source_drop_item(void *item);
 /* The handle for an item that leaves the ring for it; NULL with an exception. */
 PyObject *source_item_as_handle(LoopObject *loop, void *item);
 
-/* The transport that uses the descriptor, or NULL without an exception; borrowed. */
-PyObject *source_transport_of_fd(LoopObject *loop, int fd);
+/* The source whose owner is a transport on that descriptor, hidden or not; or NULL. */
+struct source *source_transport_of_fd(LoopObject *loop, int fd);
 
 #endif

@@ -39,6 +39,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_asyncgens)                                                                      \
     X(_asyncgens_shutdown_called)                                                      \
     X(_asyncio_future_blocking)                                                        \
+    X(_call_connection_lost)                                                           \
     X(_callback)                                                                       \
     X(_cancelled)                                                                      \
     X(_check_default_executor)                                                         \
@@ -54,7 +55,10 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_loop)                                                                           \
     X(_old_agen_hooks)                                                                 \
     X(_process_events)                                                                 \
+    X(_python_transports)                                                              \
     X(_process_self_data)                                                              \
+    X(_read_ready)                                                                     \
+    X(_ready)                                                                          \
     X(_register_task)                                                                  \
     X(_repr_info)                                                                      \
     X(_run)                                                                            \
@@ -62,31 +66,40 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_selector)                                                                       \
     X(_set_coroutine_origin_tracking)                                                  \
     X(_set_running_loop)                                                               \
+    X(_soon)                                                                           \
+    X(_start_reading)                                                                  \
     X(_swap_current_task)                                                              \
-    X(_transports)                                                                     \
     X(_unregister_task)                                                                \
     X(_when)                                                                           \
+    X(_write_ready)                                                                    \
     X(aclose)                                                                          \
     X(add)                                                                             \
     X(add_done_callback)                                                               \
+    X(buffer_updated)                                                                  \
     X(call_at)                                                                         \
     X(call_exception_handler)                                                          \
     X(call_soon)                                                                       \
     X(call_soon_threadsafe)                                                            \
     X(cancel)                                                                          \
+    X(close)                                                                           \
+    X(connection_lost)                                                                 \
+    X(connection_made)                                                                 \
     X(context)                                                                         \
     X(coro)                                                                            \
     X(create_task)                                                                     \
     X(data)                                                                            \
+    X(data_received)                                                                   \
     X(debug)                                                                           \
     X(default_exception_handler)                                                       \
     X(discard)                                                                         \
     X(eager_start)                                                                     \
+    X(eof_received)                                                                    \
     X(error)                                                                           \
     X(exception)                                                                       \
     X(fileno)                                                                          \
     X(future_add_to_awaited_by)                                                        \
     X(future_discard_from_awaited_by)                                                  \
+    X(get_buffer)                                                                      \
     X(get_context)                                                                     \
     X(get_debug)                                                                       \
     X(get_event_loop)                                                                  \
@@ -95,9 +108,11 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(logger)                                                                          \
     X(loop)                                                                            \
     X(name)                                                                            \
+    X(pause_writing)                                                                   \
     X(remove_done_callback)                                                            \
     X(remove_signal_handler)                                                           \
     X(result)                                                                          \
+    X(resume_writing)                                                                  \
     X(run)                                                                             \
     X(select)                                                                          \
     X(slow_callback_duration)                                                          \
@@ -131,6 +146,13 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(extract_stack, "asyncio.format_helpers", "extract_stack")                        \
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")     \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                \
+    X(AsyncioTransport, "asyncio.transports", "_FlowControlMixin")                     \
+    X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                       \
+    X(TransportSocket, "asyncio.trsock", "TransportSocket")                            \
+    X(selector_events, "asyncio", "selector_events")                                   \
+    X(SelectorSocketTransport, "asyncio.selector_events", "_SelectorSocketTransport")  \
+    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")  \
+    X(socket_type, "socket", "socket")                                                 \
     X(signal_module, "signal", NULL)                                                   \
     X(sighandler_noop, "asyncio.unix_events", "_sighandler_noop")                      \
     X(sys_module, "sys", NULL)
@@ -145,6 +167,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(FutureIterType)                                                                  \
     X(TaskStepType)                                                                    \
     X(TaskRefType)                                                                     \
+    X(StreamTransportType)                                                             \
+    X(ListenerType)                                                                    \
     X(futures_dict)                                                                    \
     X(tasks_dict)                                                                      \
     X(coroutine_types)                                                                 \
@@ -226,9 +250,13 @@ struct core_state {
     Py_ssize_t live_loops;
     Py_ssize_t live_futures[2]; /* futures, then tasks */
     Py_ssize_t live_iters;
+    Py_ssize_t live_transports;
+    Py_ssize_t live_listeners;
 
     /* _format_callback_source() takes debug=, as from 3.13 on. */
     bool format_takes_debug;
+    /* asyncio's Server._attach() and _detach() take the transport, as from 3.13 on. */
+    bool server_takes_transport;
     /* loop.create_task() takes eager_start=, as from some 3.13 on. */
     bool create_task_takes_eager_start;
 };

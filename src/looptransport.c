@@ -1,0 +1,191 @@
+/* looptransport.c - the hooks by which asyncio's loop makes transports and servers, and
+ * its table of transports. What is not natively served goes to asyncio's own code. */
+
+#include "args.h"
+#include "handle.h"
+#include "loopobj.h"
+#include "server.h"
+
+/* Puts arguments, by position or by name, into `values` (borrowed; NULL: not given).
+ * names ends with NULL. False if there is one that has no name there. */
+static bool
+sort_args(const char *const *names, PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames, PyObject **values)
+{
+    Py_ssize_t count = 0;
+    for (; names[count] != NULL; count++) {
+        values[count] = count < nargs ? args[count] : NULL;
+    }
+    if (nargs > count) {
+        return false;
+    }
+    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        Py_ssize_t n = 0;
+        while (
+            n < count
+            && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), names[n])
+                != 0) {
+            n++;
+        }
+        if (n == count || values[n] != NULL) {
+            return false;
+        }
+        values[n] = args[nargs + i];
+    }
+    return true;
+}
+
+/* What was given, by position, as far as there is something; None in between. */
+static PyObject *
+all_args(PyObject **given, Py_ssize_t count)
+{
+    while (count > 0 && given[count - 1] == NULL) {
+        count--;
+    }
+    PyObject *tuple = PyTuple_New(count);
+    for (Py_ssize_t i = 0; tuple != NULL && i < count; i++) {
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(given[i] ? given[i] : Py_None));
+    }
+    return tuple;
+}
+
+/* Whether asyncio.selector_events has its own class still. */
+static bool
+is_unpatched(core_state *st)
+{
+    PyObject *type = PyObject_GetAttrString(st->selector_events,
+                                            "_SelectorSocketTransport");
+    PyErr_Clear();
+    Py_XDECREF(type);
+    return type == st->SelectorSocketTransport;
+}
+
+/* --- transports --------------------------------------------------------------- */
+
+PyObject *
+Loop__make_socket_transport(FASTCALL_ARGS)
+{
+    enum { SOCK, PROTOCOL, WAITER, EXTRA, SERVER, CONTEXT, COUNT };
+    static const char *const names[] = {"sock",   "protocol", "waiter", "extra",
+                                        "server", "context",  NULL};
+    LoopObject *self = LOOP(op);
+    PyObject *given[COUNT];
+    if (!sort_args(names, args, nargs, kwnames, given) || given[SOCK] == NULL
+        || given[PROTOCOL] == NULL
+        || (PyObject *)Py_TYPE(given[SOCK]) != self->st->socket_type
+        || !loop_watches_natively(self) || !is_unpatched(self->st)) {
+        return loop_call_base(self, "_make_socket_transport", args, nargs, kwnames);
+    }
+    for (int i = WAITER; i < COUNT; i++) {
+        given[i] = given[i] == Py_None ? NULL : given[i];
+    }
+    if (loop_ensure_no_transport(self, given[SOCK]) < 0) {
+        return NULL;
+    }
+    return transport_new_for_socket(self->st, op, given[SOCK], given[PROTOCOL],
+                                    given[WAITER], given[EXTRA], given[SERVER],
+                                    given[CONTEXT]);
+}
+
+/* --- servers ------------------------------------------------------------------ */
+
+PyObject *
+Loop__start_serving(FASTCALL_ARGS)
+{
+    enum { FACTORY, SOCK, SSL, SERVER, BACKLOG, HANDSHAKE, SHUTDOWN, CONTEXT, COUNT };
+    static const char *const names[] = {"protocol_factory",
+                                        "sock",
+                                        "sslcontext",
+                                        "server",
+                                        "backlog",
+                                        "ssl_handshake_timeout",
+                                        "ssl_shutdown_timeout",
+                                        "context",
+                                        NULL};
+    LoopObject *self = LOOP(op);
+    PyObject *given[COUNT];
+    bool sorted = sort_args(names, args, nargs, kwnames, given);
+    int native = sorted && given[FACTORY] != NULL && given[SOCK] != NULL
+        && (given[SSL] == NULL || given[SSL] == Py_None) && loop_watches_natively(self)
+        && !loop_hooked(self, HOOK_ACCEPT | HOOK_ACCEPT_2 | HOOK_MAKE_SOCKET_TRANSPORT)
+        && is_unpatched(self->st);
+    if (native) {
+        native = listener_can_serve(self, given[SOCK]);
+    }
+    if (native <= 0) {
+        return native < 0
+            ? NULL
+            : loop_call_base(self, "_start_serving", args, nargs, kwnames);
+    }
+    if (loop_check_closed(self) < 0) {
+        return NULL;
+    }
+    long backlog = given[BACKLOG] == NULL ? 100 : PyLong_AsLong(given[BACKLOG]);
+    if (backlog == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    struct listener_args call = {
+        .factory = given[FACTORY],
+        .sock = given[SOCK],
+        .server = given[SERVER] ? given[SERVER] : Py_None,
+        .context = given[CONTEXT] ? given[CONTEXT] : Py_None,
+        .backlog = backlog,
+    };
+    call.retry = all_args(given, COUNT);
+    int rc = call.retry == NULL ? -1 : listener_start(self, &call);
+    Py_XDECREF(call.retry);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* --- the table of transports -------------------------------------------------- */
+
+/* _transport_of(fd): the native transport on that descriptor, or None. */
+PyObject *
+Loop__transport_of(PyObject *op, PyObject *number)
+{
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    struct source *s = overflow || fd < 0 || fd > INT_MAX
+        ? NULL
+        : source_transport_of_fd(LOOP(op), (int)fd);
+    return Py_NewRef(s == NULL || s->hidden ? Py_None : s->owner);
+}
+
+/* _transport_hide(fd, bool): whether the table shows it; false if there is none. */
+PyObject *
+Loop__transport_hide(PyObject *op, PyObject *args)
+{
+    int fd, hide;
+    if (!PyArg_ParseTuple(args, "ip:_transport_hide", &fd, &hide)) {
+        return NULL;
+    }
+    struct source *s = source_transport_of_fd(LOOP(op), fd);
+    if (s == NULL || (hide && s->hidden)) {
+        Py_RETURN_FALSE;
+    }
+    s->hidden = hide;
+    Py_RETURN_TRUE;
+}
+
+/* _transport_fds(): a list of the descriptors of native transports. */
+PyObject *
+Loop__transport_fds(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *list = PyList_New(0);
+    for (int fd = 0; list != NULL && fd < LOOP(op)->watches.cap; fd++) {
+        struct source *s = source_transport_of_fd(LOOP(op), fd);
+        if (s == NULL || s->hidden) {
+            continue;
+        }
+        PyObject *number = PyLong_FromLong(fd);
+        if (number == NULL || PyList_Append(list, number) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(number);
+    }
+    return list;
+}

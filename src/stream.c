@@ -1,0 +1,723 @@
+/* stream.c - the transport of TCP and UNIX stream sockets: reading and sending.
+ *
+ * Reading. One recv() for each event, into a buffer of the loop's; large reads go
+ * straight into the bytes object that the protocol is given. The watch is
+ * level-triggered: what is left brings another event.
+ *
+ * Sending. States of the queue `out`:
+ *
+ * empty -> corked   [stream_write]   in a callback of the loop: it is sent when the
+ *                                    callback has returned, together with whatever else
+ *                                    that writes
+ * corked -> empty, waiting  [stream_flush]  tried: at the callback's end, when more
+ * than CORK_MAX bytes wait, or when somebody looks empty -> empty, waiting
+ * [stream_write]  outside of callbacks: tried at once waiting -> empty
+ * [stream_run_write]  the descriptor is writable; flow control counts Only `waiting`
+ * looks for writability. close(), write_eof(), abort() and whatever shows the size of
+ * the queue flush first, so that nothing else can tell. */
+
+#include "compat.h"
+#include "transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#define READ_SIZE (256 * 1024)
+/* Reads of more than this are likely to be followed by more of their kind. */
+#define READ_LARGE (32 * 1024)
+#define CORK_MAX HARD_OR(16, 32 * 1024)
+#define VECTORS HARD_OR(2, 64)
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define LOST_WRITES_LOGGED 5
+
+/* --- sending ------------------------------------------------------------------ */
+
+/* The number of bytes sent; 0 if there is no room; -1 with an exception. */
+static Py_ssize_t
+sent_or_error(Py_ssize_t n)
+{
+    if (n >= 0) {
+        return n;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return 0;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static Py_ssize_t
+send_bytes(int fd, const void *data, size_t size)
+{
+    Py_ssize_t n;
+    do {
+        n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return sent_or_error(n);
+}
+
+static Py_ssize_t
+send_queue(int fd, struct wqueue *q)
+{
+    struct iovec iov[VECTORS];
+    struct msghdr msg = {.msg_iov = iov};
+    msg.msg_iovlen = (size_t)wqueue_fill(q, iov, VECTORS);
+    if (msg.msg_iovlen == 1) {
+        return send_bytes(fd, iov[0].iov_base, iov[0].iov_len);
+    }
+    Py_ssize_t n;
+    do {
+        n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return sent_or_error(n);
+}
+
+static const char write_error[] = "Fatal write error on socket transport";
+
+/* Sends what it can of a queue that nobody has tried yet. */
+static int
+stream_try(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    t->corked = false;
+    while (t->out.len > 0) {
+        unsigned vectors = t->out.len;
+        Py_ssize_t size = t->out.size;
+        Py_ssize_t n = send_queue(t->source.fd, &t->out);
+        if (n < 0) {
+            wqueue_clear(&t->out);
+            return transport_fatal(op, write_error);
+        }
+        wqueue_consume(&t->out, n);
+        if (n < size && vectors <= VECTORS) {
+            break;
+        }
+    }
+    if (LIKELY(t->out.len == 0)) {
+        return 0;
+    }
+    return transport_watch_writing(op, true) < 0 ? -1 : transport_check_high(op);
+}
+
+static int
+stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
+{
+    TransportData *t = TRANSPORT_OF_SOURCE(s);
+    if (!t->corked || t->conn_lost != 0 || s->fd < 0) {
+        t->corked = false;
+        return 0;
+    }
+    return stream_try(s->owner);
+}
+
+/* Whether what is written now may wait for the end of the callback that writes it. */
+static inline bool
+stream_may_cork(const LoopObject *loop)
+{
+    return loop->in_callback && loop->runner == PyThread_get_thread_ident();
+}
+
+/* The bytes from `skip` on, as an exact bytes object of our own or the caller's. */
+static PyObject *
+bytes_from(PyObject *data, Py_ssize_t skip)
+{
+    if (PyBytes_CheckExact(data) && skip == 0) {
+        return Py_NewRef(data);
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
+        return NULL;
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, view.len - skip);
+    if (bytes != NULL && skip == 0
+        && PyBuffer_ToContiguous(PyBytes_AS_STRING(bytes), &view, view.len, 'C') < 0) {
+        Py_CLEAR(bytes);
+    }
+    if (bytes != NULL && skip > 0) {
+        memcpy(PyBytes_AS_STRING(bytes), (char *)view.buf + skip,
+               (size_t)(view.len - skip));
+    }
+    PyBuffer_Release(&view);
+    return bytes;
+}
+
+/* Puts a piece of data at the queue's end; nothing if it is empty. */
+static int
+stream_append(TransportData *t, PyObject *data, Py_ssize_t skip)
+{
+    PyObject *bytes = bytes_from(data, skip);
+    if (bytes == NULL) {
+        return -1;
+    }
+    if (PyBytes_GET_SIZE(bytes) == 0) {
+        Py_DECREF(bytes);
+        return 0;
+    }
+    if (wqueue_push_steal(&t->out, bytes) < 0) {
+        Py_DECREF(bytes);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* What was put at the queue's end is sent, now or soon. was_empty: it was the first. */
+static int
+stream_appended(PyObject *op, bool was_empty)
+{
+    TransportData *t = TRANSPORT(op);
+    LoopObject *loop = transport_loop(t);
+    if (was_empty && t->out.len > 0) {
+        t->corked = true;
+        if (stream_may_cork(loop)) {
+            source_flush_soon(loop, &t->source);
+        }
+    }
+    if (!t->corked) {
+        return transport_check_high(op);
+    }
+    if (t->out.size > CORK_MAX || !stream_may_cork(loop)) {
+        return stream_try(op);
+    }
+    return 0;
+}
+
+/* A large piece, with nothing before it: sent in place, the rest is kept. */
+static int
+stream_write_large(PyObject *op, PyObject *data)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) { /* it is strided */
+        PyErr_Clear();
+        return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, true);
+    }
+    Py_ssize_t n = send_bytes(t->source.fd, view.buf, (size_t)view.len);
+    Py_ssize_t size = view.len;
+    PyBuffer_Release(&view);
+    if (n < 0) {
+        return transport_fatal(op, write_error);
+    }
+    if (n == size) {
+        return 0;
+    }
+    if (PyBytes_CheckExact(data)) {
+        if (stream_append(t, data, 0) < 0) {
+            return -1;
+        }
+        t->out.offset = n;
+        t->out.size -= n;
+    }
+    else if (stream_append(t, data, n) < 0) {
+        return -1;
+    }
+    return transport_watch_writing(op, true) < 0 ? -1 : transport_check_high(op);
+}
+
+/* What asyncio does with data for a lost connection. */
+static int
+stream_write_lost(TransportData *t)
+{
+    int rc = 0;
+    if (t->conn_lost >= LOST_WRITES_LOGGED) {
+        rc = transport_warn(t, "socket.send() raised exception.");
+    }
+    t->conn_lost++;
+    return rc;
+}
+
+static int
+check_data(PyObject *data)
+{
+    if (LIKELY(PyBytes_CheckExact(data)) || PyBytes_Check(data)
+        || PyByteArray_Check(data) || PyMemoryView_Check(data)) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030E0000
+    const char *expected = "a bytes, bytearray, or memoryview object";
+#else
+    const char *expected = "a bytes-like object";
+#endif
+    PyErr_Format(PyExc_TypeError, "data argument must be %s, not '%s'", expected,
+                 _PyType_Name(Py_TYPE(data)));
+    return -1;
+}
+
+static int
+check_may_write(TransportData *t, const char *after_eof, const char *in_sendfile)
+{
+    if (UNLIKELY(t->eof || t->empty_waiter != NULL)) {
+        PyErr_SetString(PyExc_RuntimeError, t->eof ? after_eof : in_sendfile);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+stream_write(PyObject *op, PyObject *data)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_ssize_t len = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data)
+                                              : PyObject_Length(data);
+    if (len <= 0) {
+        return (int)len;
+    }
+    if (UNLIKELY(t->conn_lost != 0 || t->loop == NULL)) {
+        return stream_write_lost(t);
+    }
+    bool was_empty = t->out.len == 0;
+    if (was_empty && (len >= CORK_MAX || !stream_may_cork(transport_loop(t)))) {
+        return stream_write_large(op, data);
+    }
+    return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, was_empty);
+}
+
+static const char write_doc[] = PyDoc_STR(
+"write($self, data)\n--\n\n"
+"Send data: bytes, a bytearray or a memoryview. It does not block.\n\n"
+"What the kernel does not take at once is kept; pause_writing() of the protocol tells\n"
+"when that is too much. In a callback of the loop data leave when the callback has\n"
+"returned, together with what else it writes, or when more than 32 KiB wait. Raises\n"
+"TypeError for other data, RuntimeError after write_eof(). Mirrors\n"
+"asyncio.WriteTransport.write().");
+
+static PyObject *
+Stream_write(PyObject *op, PyObject *data)
+{
+    if (check_data(data) < 0
+        || check_may_write(TRANSPORT(op), "Cannot call write() after write_eof()",
+                           "unable to write; sendfile is in progress")
+            < 0
+        || stream_write(op, data) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* All or nothing is queued, as a list of memoryviews is made first in asyncio. */
+static int
+stream_append_all(TransportData *t, PyObject *pieces)
+{
+    PyObject *list = PySequence_List(pieces);
+    if (list == NULL) {
+        return -1;
+    }
+    int rc = 0;
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
+        PyObject *piece = PyList_GET_ITEM(list, i);
+        if (!PyBytes_CheckExact(piece)) {
+            PyObject *view = PyMemoryView_FromObject(piece);
+            PyObject *bytes = view == NULL ? NULL : bytes_from(view, 0);
+            Py_XDECREF(view);
+            rc = bytes == NULL ? -1 : PyList_SetItem(list, i, bytes);
+        }
+    }
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
+        rc = stream_append(t, PyList_GET_ITEM(list, i), 0);
+    }
+    Py_DECREF(list);
+    return rc;
+}
+
+static const char writelines_doc[] = PyDoc_STR(
+"writelines($self, list_of_data)\n--\n\n"
+"Send the pieces of an iterable, as if they were joined.\n\n"
+"Mirrors asyncio.WriteTransport.writelines().");
+
+static PyObject *
+Stream_writelines(PyObject *op, PyObject *pieces)
+{
+    TransportData *t = TRANSPORT(op);
+#if PY_VERSION_HEX < 0x030C0000
+    PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *joined = empty == NULL ? NULL
+                                     : PyObject_CallMethod(empty, "join", "O", pieces);
+    Py_XDECREF(empty);
+    PyObject *res = joined == NULL ? NULL : Stream_write(op, joined);
+    Py_XDECREF(joined);
+    (void)t;
+    (void)stream_append_all;
+    return res;
+#else
+    if (check_may_write(t, "Cannot call writelines() after write_eof()",
+                        "unable to writelines; sendfile is in progress")
+        < 0) {
+        return NULL;
+    }
+    int some = PyObject_IsTrue(pieces);
+    if (some <= 0) {
+        return some < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (t->conn_lost != 0 || t->loop == NULL) {
+        return stream_write_lost(t) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    Py_INCREF(op);
+    bool was_empty = t->out.len == 0;
+    int rc = stream_append_all(t, pieces);
+    if (rc == 0 && t->loop != NULL && t->conn_lost == 0) {
+        rc = stream_appended(op, was_empty);
+    }
+    Py_DECREF(op);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+#endif
+}
+
+/* --- the end of writing ------------------------------------------------------- */
+
+/* sock.shutdown(socket.SHUT_WR) */
+static int
+stream_shutdown(TransportData *t)
+{
+    if (t->source.fd >= 0 && shutdown(t->source.fd, SHUT_WR) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+static const char write_eof_doc[] = PyDoc_STR(
+"write_eof($self)\n--\n\n"
+"Close the writing side once what was written is sent; reading goes on.\n\n"
+"Mirrors asyncio.WriteTransport.write_eof().");
+
+static PyObject *
+Stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->closing || t->eof) {
+        Py_RETURN_NONE;
+    }
+    if (t->corked && stream_try(op) < 0) {
+        return NULL;
+    }
+    if (t->closing) {
+        Py_RETURN_NONE;
+    }
+    t->eof = true;
+    if (t->out.len == 0 && stream_shutdown(t) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static const char can_write_eof_doc[] = PyDoc_STR(
+"can_write_eof($self)\n--\n\n"
+"Return True. Mirrors asyncio.WriteTransport.can_write_eof().");
+
+static PyObject *
+Stream_can_write_eof(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+static int
+stream_tell_empty(PyObject *op, PyObject *exc)
+{
+    PyObject *waiter = TRANSPORT(op)->empty_waiter;
+    if (waiter == NULL) {
+        return 0;
+    }
+    Py_INCREF(waiter);
+    PyObject *res = exc == NULL
+        ? PyObject_CallMethod(waiter, "set_result", "O", Py_None)
+        : PyObject_CallMethod(waiter, "set_exception", "O", exc);
+    Py_DECREF(waiter);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* The descriptor is writable. Runs in the context of write(). */
+static int
+stream_run_write(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->conn_lost != 0 || t->out.len == 0 || t->corked) {
+        return 0;
+    }
+    Py_ssize_t n = send_queue(t->source.fd, &t->out);
+    if (n < 0) {
+        PyObject *exc = PyErr_GetRaisedException();
+        wqueue_clear(&t->out);
+        PyErr_SetRaisedException(Py_NewRef(exc));
+        int rc = transport_watch_writing(op, false);
+        rc = transport_fatal(op, write_error) < 0 || rc < 0
+            ? -1
+            : stream_tell_empty(op, exc);
+        Py_DECREF(exc);
+        return rc;
+    }
+    wqueue_consume(&t->out, n);
+    if (transport_check_low(op) < 0 || (t->corked && stream_try(op) < 0)) {
+        return -1;
+    }
+    if (t->out.len > 0 || t->loop == NULL) {
+        return 0;
+    }
+    if (transport_watch_writing(op, false) < 0 || stream_tell_empty(op, NULL) < 0) {
+        return -1;
+    }
+    if (t->closing) {
+        if (t->conn_lost != 0) {
+            return 0;
+        }
+        t->conn_lost++;
+        return transport_lose(op, Py_None);
+    }
+    return t->eof ? stream_shutdown(t) : 0;
+}
+
+/* --- reading ------------------------------------------------------------------ */
+
+static int
+stream_at_eof(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    transport_log(op, "%r received EOF");
+    PyObject *argv[2];
+    PyObject *res = transport_call(t, t->st->str_eof_received, argv, 0);
+    int keep = res == NULL ? -1 : PyObject_IsTrue(res);
+    Py_XDECREF(res);
+    if (keep < 0) {
+        return transport_fatal(op, "Fatal error: protocol.eof_received() call failed.");
+    }
+    if (!keep) {
+        return transport_close(op);
+    }
+    return t->loop == NULL ? 0 : transport_watch_reading(op, false);
+}
+
+/* The number of bytes read; -1 with an exception, -2 if there is nothing to read. */
+static Py_ssize_t
+stream_recv(int fd, void *buffer, size_t size)
+{
+    Py_ssize_t n;
+    do {
+        n = recv(fd, buffer, size, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        return n;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return -2;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static const char read_error[] = "Fatal read error on socket transport";
+
+/* A new bytes object in *data; results as of stream_recv(). */
+static Py_ssize_t
+stream_recv_bytes(TransportData *t, PyObject **data)
+{
+    LoopObject *loop = transport_loop(t);
+    *data = NULL;
+    if (loop->read_buffer == NULL) {
+        loop->read_buffer = PyMem_RawMalloc(READ_SIZE);
+        if (loop->read_buffer == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    Py_ssize_t n = stream_recv(t->source.fd, loop->read_buffer, READ_SIZE);
+    if (n > 0) {
+        *data = PyBytes_FromStringAndSize(loop->read_buffer, n);
+        return *data == NULL ? -1 : n;
+    }
+    return n;
+}
+
+static int
+stream_read_data(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *data;
+    Py_ssize_t n = stream_recv_bytes(t, &data);
+    if (UNLIKELY(n <= 0)) {
+        return n == 0 ? stream_at_eof(op)
+            : n == -1 ? transport_fatal(op, read_error)
+                      : 0;
+    }
+    PyObject *argv[3] = {NULL, NULL, data};
+    PyObject *res = transport_call(t, t->st->str_data_received, argv, 1);
+    Py_DECREF(data);
+    if (UNLIKELY(res == NULL)) {
+        return transport_fatal(op,
+                               "Fatal error: protocol.data_received() call failed.");
+    }
+    Py_DECREF(res);
+    return 0;
+}
+
+/* protocol.get_buffer(-1), writable and not empty. */
+static int
+stream_get_buffer(TransportData *t, Py_buffer *view)
+{
+    PyObject *hint = PyLong_FromLong(-1);
+    PyObject *argv[3] = {NULL, NULL, hint};
+    PyObject *buffer = hint == NULL ? NULL
+                                    : transport_call(t, t->st->str_get_buffer, argv, 1);
+    Py_XDECREF(hint);
+    Py_ssize_t len = buffer == NULL ? -1 : PyObject_Length(buffer);
+    if (len == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+    }
+    int rc = len <= 0 ? -1 : 0;
+    if (rc == 0 && PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) < 0) {
+        rc = -2;
+    }
+    Py_XDECREF(buffer);
+    return rc;
+}
+
+/* recv_into()'s complaint of what is no writable buffer. */
+static void
+explain_bad_buffer(void)
+{
+    if (PyErr_ExceptionMatches(PyExc_BufferError)
+        || PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        PyErr_SetString(PyExc_TypeError,
+                        "recv_into() argument 1 must be read-write bytes-like object");
+    }
+}
+
+static int
+stream_read_buffer(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_buffer view;
+    int rc = stream_get_buffer(t, &view);
+    if (rc == -2) {
+        explain_bad_buffer();
+        return transport_fatal(op, read_error);
+    }
+    if (rc < 0) {
+        return transport_fatal(op, "Fatal error: protocol.get_buffer() call failed.");
+    }
+    Py_ssize_t n = t->source.fd < 0
+        ? -2
+        : stream_recv(t->source.fd, view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    if (n <= 0) {
+        return n == 0 ? stream_at_eof(op)
+            : n == -1 ? transport_fatal(op, read_error)
+                      : 0;
+    }
+    PyObject *number = PyLong_FromSsize_t(n);
+    PyObject *argv[3] = {NULL, NULL, number};
+    PyObject *res = number == NULL
+        ? NULL
+        : transport_call(t, t->st->str_buffer_updated, argv, 1);
+    Py_XDECREF(number);
+    if (res == NULL) {
+        return transport_fatal(op,
+                               "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Py_DECREF(res);
+    return 0;
+}
+
+/* In that context; what cannot be entered is reported as asyncio's handles do. */
+static int
+stream_run_in(PyObject *op, PyObject *context, int (*run)(PyObject *))
+{
+    if (UNLIKELY(context == NULL)) {
+        return run(op);
+    }
+    Py_INCREF(context);
+    int rc = PyContext_Enter(context);
+    if (rc == 0) {
+        rc = run(op);
+        if (PyContext_Exit(context) < 0) {
+            rc = -1;
+        }
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+static int
+stream_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
+{
+    PyObject *op = s->owner;
+    TransportData *t = TRANSPORT_OF_SOURCE(s);
+    int rc = 0;
+    /* What is not wanted any more since the event came. */
+    if (mask & s->wanted & POLL_READ && t->conn_lost == 0) {
+        rc = stream_run_in(op, t->read_context,
+                           t->buffered ? stream_read_buffer : stream_read_data);
+    }
+    if (rc == 0 && mask & s->wanted & POLL_WRITE) {
+        rc = stream_run_in(op, t->write_context, stream_run_write);
+    }
+    return rc;
+}
+
+const struct source_kind stream_kind = {
+    .run = stream_run,
+    .soon = transport_soon,
+    .flush = stream_flush,
+    .handle = transport_handle,
+    .is_transport = true,
+};
+
+/* --- sendfile ----------------------------------------------------------------- */
+
+static PyObject *
+Stream__make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    if (t->corked && stream_try(op) < 0) {
+        return NULL;
+    }
+    PyObject *loop = Py_NewRef(t->loop ? t->loop : Py_None);
+    PyObject *waiter = PyObject_CallMethod(loop, "create_future", NULL);
+    Py_DECREF(loop);
+    if (waiter == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(t->empty_waiter, Py_NewRef(waiter));
+    if (t->out.len == 0 && stream_tell_empty(op, NULL) < 0) {
+        Py_CLEAR(waiter);
+    }
+    return waiter;
+}
+
+static PyObject *
+Stream__reset_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    Py_CLEAR(TRANSPORT(op)->empty_waiter);
+    Py_RETURN_NONE;
+}
+
+/* --- the type ----------------------------------------------------------------- */
+
+static PyMethodDef Stream_methods[] = {
+    TRANSPORT_COMMON_METHODS,
+    TRANSPORT_READ_METHODS,
+    TRANSPORT_WRITE_METHODS,
+    {"write", Stream_write, METH_O, write_doc},
+    {"writelines", Stream_writelines, METH_O, writelines_doc},
+    {"write_eof", Stream_write_eof, METH_NOARGS, write_eof_doc},
+    {"can_write_eof", Stream_can_write_eof, METH_NOARGS, can_write_eof_doc},
+    {"_make_empty_waiter", Stream__make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", Stream__reset_empty_waiter, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static const char Stream_doc[] = PyDoc_STR(
+"The transport of a TCP or UNIX stream socket.\n\n"
+"Made by the loop's create_connection(), create_server() and their kin. Mirrors\n"
+"asyncio.Transport.");
+
+PyType_Slot stream_slots[] = {
+    TRANSPORT_SLOTS,
+    {Py_tp_methods, Stream_methods},
+    {Py_tp_doc, (void *)Stream_doc},
+    {0, NULL},
+};

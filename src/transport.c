@@ -1,0 +1,923 @@
+/* transport.c - see transport.h: life, callbacks into the protocol, and the end. */
+
+#include "transport.h"
+#include "compat.h"
+#include "future.h"
+#include "handle.h"
+
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+Py_ssize_t transport_offset;
+
+/* --- life --------------------------------------------------------------------- */
+
+static PyTypeObject *
+transport_type(core_state *st, enum transport_kind kind)
+{
+    PyObject *types[TRANSPORT_KINDS] = {
+        [TRANSPORT_STREAM] = st->StreamTransportType,
+    };
+    return (PyTypeObject *)types[kind];
+}
+
+static const struct source_kind *const source_kinds[TRANSPORT_KINDS] = {
+    [TRANSPORT_STREAM] = &stream_kind,
+};
+
+PyObject *
+transport_new(core_state *st, enum transport_kind kind, PyObject *loop, int fd,
+              PyObject *file)
+{
+    PyTypeObject *type = transport_type(st, kind);
+    PyObject *op = (PyObject *)PyObject_GC_New(PyObject, type);
+    if (op == NULL) {
+        return NULL;
+    }
+    memset((char *)op + sizeof(PyObject), 0,
+           (size_t)type->tp_basicsize - sizeof(PyObject));
+    TransportData *t = TRANSPORT(op);
+    t->source = (struct source){.kind = source_kinds[kind], .owner = op, .fd = -1};
+    t->st = st;
+    t->kind = (uint8_t)kind;
+    t->shown_fd = fd;
+    t->high = HIGH_WATER;
+    t->low = HIGH_WATER / 4;
+    t->gone = true; /* until it owns the descriptor: there is nothing to warn of */
+    st->live_transports++;
+    t->loop = Py_NewRef(loop);
+    t->source.fd = fd;
+    if (source_attach(LOOP(loop), &t->source) < 0) {
+        t->source.fd = -1;
+        Py_DECREF(op);
+        return NULL;
+    }
+    t->file = Py_XNewRef(file);
+    t->gone = false;
+    PyObject_GC_Track(op);
+    return op;
+}
+
+int
+Transport_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(t->dict);
+    Py_VISIT(t->loop);
+    Py_VISIT(t->protocol);
+    Py_VISIT(t->file);
+    Py_VISIT(t->extra);
+    Py_VISIT(t->server);
+    Py_VISIT(t->context);
+    Py_VISIT(t->read_context);
+    Py_VISIT(t->write_context);
+    Py_VISIT(t->waiter);
+    Py_VISIT(t->error);
+    Py_VISIT(t->empty_waiter);
+    Py_VISIT(t->peername);
+    return 0;
+}
+
+/* The descriptor goes, without a word to the protocol. */
+static void
+transport_release_fd(TransportData *t)
+{
+    int fd = t->source.fd;
+    if (fd < 0) {
+        return;
+    }
+    if (t->loop != NULL) {
+        source_forget(transport_loop(t), &t->source);
+    }
+    t->source.fd = -1;
+    if (t->file == NULL) {
+        close(fd);
+    }
+}
+
+int
+Transport_clear(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_INCREF(op); /* the watch table's reference may be the last */
+    transport_release_fd(t);
+    wqueue_clear(&t->out);
+    Py_CLEAR(t->dict);
+    Py_CLEAR(t->loop);
+    Py_CLEAR(t->protocol);
+    Py_CLEAR(t->file);
+    Py_CLEAR(t->extra);
+    Py_CLEAR(t->server);
+    Py_CLEAR(t->context);
+    Py_CLEAR(t->read_context);
+    Py_CLEAR(t->write_context);
+    Py_CLEAR(t->waiter);
+    Py_CLEAR(t->error);
+    Py_CLEAR(t->empty_waiter);
+    Py_CLEAR(t->peername);
+    Py_DECREF(op);
+    return 0;
+}
+
+void
+Transport_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return; /* resurrected */
+    }
+    PyObject_GC_UnTrack(op);
+    TransportData *t = TRANSPORT(op);
+    if (t->weaklist != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    assert(!t->source.held && !t->source.flushing && !t->source.queued);
+    transport_release_fd(t);
+    wqueue_clear(&t->out);
+    Py_CLEAR(t->dict);
+    Py_CLEAR(t->loop);
+    Py_CLEAR(t->protocol);
+    Py_CLEAR(t->file);
+    Py_CLEAR(t->extra);
+    Py_CLEAR(t->server);
+    Py_CLEAR(t->context);
+    Py_CLEAR(t->read_context);
+    Py_CLEAR(t->write_context);
+    Py_CLEAR(t->waiter);
+    Py_CLEAR(t->error);
+    Py_CLEAR(t->empty_waiter);
+    Py_CLEAR(t->peername);
+    core_state *st = t->st;
+    PyTypeObject *type = Py_TYPE(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+    st->live_transports--;
+    state_free_if_dead(st);
+}
+
+/* ResourceWarning: unclosed transport <...> */
+static void
+transport_warn_unclosed(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_Warning)) {
+            PyErr_WriteUnraisable(op);
+        }
+        PyErr_Clear();
+    }
+    if (t->file != NULL) {
+        PyObject *res = PyObject_CallMethod(t->file, "close", NULL);
+        if (res == NULL) {
+            PyErr_WriteUnraisable(op);
+        }
+        Py_XDECREF(res);
+    }
+}
+
+static void
+transport_tell_server(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *server = t->server;
+    t->server = NULL;
+    if (server == NULL) {
+        return;
+    }
+    PyObject *res = t->st->server_takes_transport
+        ? PyObject_CallMethod(server, "_detach", "O", op)
+        : PyObject_CallMethod(server, "_detach", NULL);
+    if (res == NULL) {
+        PyErr_WriteUnraisable(server);
+    }
+    Py_XDECREF(res);
+    Py_DECREF(server);
+}
+
+void
+Transport_finalize(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->gone || t->source.fd < 0) {
+        return;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    t->gone = t->closing = true;
+    transport_warn_unclosed(op);
+    transport_release_fd(t);
+    transport_tell_server(op);
+    PyErr_SetRaisedException(exc);
+}
+
+/* --- asking the loop ---------------------------------------------------------- */
+
+int
+transport_debug(TransportData *t)
+{
+    return t->loop == NULL ? 0 : loop_get_debug(t->st, t->loop);
+}
+
+void
+transport_log(PyObject *op, const char *format)
+{
+    TransportData *t = TRANSPORT(op);
+    int debug = transport_debug(t);
+    PyObject *logger = debug > 0
+        ? PyObject_GetAttr(t->st->base_events, t->st->str_logger)
+        : NULL;
+    PyObject *res = logger == NULL
+        ? NULL
+        : PyObject_CallMethod(logger, "debug", "sO", format, op);
+    Py_XDECREF(logger);
+    Py_XDECREF(res);
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(op);
+    }
+}
+
+int
+transport_warn(TransportData *t, const char *text)
+{
+    PyObject *logger = PyObject_GetAttr(t->st->base_events, t->st->str_logger);
+    PyObject *res = logger == NULL ? NULL
+                                   : PyObject_CallMethod(logger, "warning", "s", text);
+    Py_XDECREF(logger);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+int
+transport_watch_reading(PyObject *op, bool wanted)
+{
+    TransportData *t = TRANSPORT(op);
+    unsigned mask = t->source.wanted & ~POLL_READ;
+    return source_watch(transport_loop(t), &t->source,
+                        wanted ? mask | POLL_READ : mask);
+}
+
+int
+transport_watch_writing(PyObject *op, bool wanted)
+{
+    TransportData *t = TRANSPORT(op);
+    unsigned mask = t->source.wanted & ~POLL_WRITE;
+    if (wanted && t->write_context == NULL) {
+        t->write_context = t->context ? Py_NewRef(t->context) : PyContext_CopyCurrent();
+        if (t->write_context == NULL) {
+            return -1;
+        }
+    }
+    if (!wanted) {
+        Py_CLEAR(t->write_context);
+    }
+    return source_watch(transport_loop(t), &t->source,
+                        wanted ? mask | POLL_WRITE : mask);
+}
+
+/* --- errors ------------------------------------------------------------------- */
+
+bool
+transport_error_is_exit(void)
+{
+    return PyErr_ExceptionMatches(PyExc_SystemExit)
+        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+}
+
+/* loop.call_exception_handler({...}); steals `context`, which may be NULL. */
+static int
+transport_report_steal(PyObject *op, PyObject *context)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *loop = Py_NewRef(t->loop ? t->loop : Py_None);
+    PyObject *res = context == NULL
+        ? NULL
+        : PyObject_CallMethodOneArg(loop, t->st->str_call_exception_handler, context);
+    Py_XDECREF(context);
+    Py_DECREF(loop);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* With the exception as the one being handled, as in an except clause. */
+static int
+transport_report_fatal(PyObject *op, PyObject *exc, PyObject *message)
+{
+    TransportData *t = TRANSPORT(op);
+    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)) {
+        return transport_report_steal(
+            op,
+            Py_BuildValue("{s:O,s:O,s:O,s:O}", "message", message, "exception", exc,
+                          "transport", op, "protocol",
+                          t->protocol ? t->protocol : Py_None));
+    }
+    int debug = transport_debug(t);
+    if (debug <= 0) {
+        return debug;
+    }
+    PyObject *logger = PyObject_GetAttr(t->st->base_events, t->st->str_logger);
+    PyObject *debug_method = logger == NULL
+        ? NULL
+        : PyObject_GetAttr(logger, t->st->str_debug);
+    PyObject *args = debug_method == NULL
+        ? NULL
+        : Py_BuildValue("(sOO)", "%r: %s", op, message);
+    PyObject *kwargs = args == NULL ? NULL
+                                    : Py_BuildValue("{s:O}", "exc_info", Py_True);
+    PyObject *res = kwargs == NULL ? NULL : PyObject_Call(debug_method, args, kwargs);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    Py_XDECREF(debug_method);
+    Py_XDECREF(logger);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+int
+transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message)
+{
+    if (TRANSPORT(op)->loop == NULL) { /* closed meanwhile, by what raised */
+        return 0;
+    }
+    PyObject *outer = PyErr_GetHandledException();
+    PyErr_SetHandledException(exc);
+    int rc = transport_report_fatal(op, exc, message);
+    PyErr_SetHandledException(outer);
+    Py_XDECREF(outer);
+    return rc < 0 ? -1 : transport_force_close(op, exc);
+}
+
+int
+transport_fatal(PyObject *op, const char *message)
+{
+    if (transport_error_is_exit()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *text = PyUnicode_FromString(message);
+    int rc = text == NULL ? -1 : transport_fatal_error(op, exc, text);
+    Py_XDECREF(text);
+    Py_DECREF(exc);
+    return rc;
+}
+
+/* --- the protocol ------------------------------------------------------------- */
+
+PyObject *
+transport_call(TransportData *t, PyObject *name, PyObject **argv, size_t nargs)
+{
+    PyObject *protocol = Py_NewRef(t->protocol ? t->protocol : Py_None);
+    argv[1] = protocol;
+    PyObject *res = PyObject_VectorcallMethod(
+        name, argv + 1, (nargs + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(protocol);
+    return res;
+}
+
+int
+transport_set_protocol(PyObject *op, PyObject *protocol)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->kind == TRANSPORT_STREAM) {
+        int buffered = PyObject_IsInstance(protocol, t->st->BufferedProtocol);
+        if (buffered < 0) {
+            return -1;
+        }
+        t->buffered = buffered;
+    }
+    Py_XSETREF(t->protocol, Py_NewRef(protocol));
+    t->protocol_connected = true;
+    return 0;
+}
+
+/* protocol.pause_writing() or resume_writing(); its errors go to the loop's handler. */
+static int
+transport_call_flow(PyObject *op, PyObject *name, const char *message)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *argv[2];
+    PyObject *res = transport_call(t, name, argv, 0);
+    if (LIKELY(res != NULL)) {
+        Py_DECREF(res);
+        return 0;
+    }
+    if (transport_error_is_exit()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = PyErr_GetHandledException();
+    PyErr_SetHandledException(exc);
+    int rc = transport_report_steal(op,
+                                    Py_BuildValue("{s:s,s:O,s:O,s:O}", "message",
+                                                  message, "exception", exc,
+                                                  "transport", op, "protocol",
+                                                  t->protocol ? t->protocol : Py_None));
+    PyErr_SetHandledException(outer);
+    Py_XDECREF(outer);
+    Py_DECREF(exc);
+    return rc;
+}
+
+int
+transport_check_high(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->out.size <= t->high || t->protocol_paused) {
+        return 0;
+    }
+    t->protocol_paused = true;
+    return transport_call_flow(op, t->st->str_pause_writing,
+                               "protocol.pause_writing() failed");
+}
+
+int
+transport_check_low(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (!t->protocol_paused || t->out.size > t->low) {
+        return 0;
+    }
+    t->protocol_paused = false;
+    return transport_call_flow(op, t->st->str_resume_writing,
+                               "protocol.resume_writing() failed");
+}
+
+/* --- the beginning ------------------------------------------------------------ */
+
+/* What a callback that call_soon() was given raised: reported as its handle would. */
+static int
+transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
+                          PyObject *name, PyObject *arg)
+{
+    if (transport_error_is_exit()) {
+        return -1;
+    }
+    TransportData *t = TRANSPORT(op);
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *callback = PyObject_GetAttr(method_of, name);
+    if (callback == NULL) {
+        PyErr_Clear();
+        callback = Py_NewRef(method_of);
+    }
+    PyObject *handle = handle_new(t->st, HANDLE_PLAIN, loop, callback, &arg, 1, NULL);
+    Py_DECREF(callback);
+    if (handle == NULL) {
+        Py_DECREF(exc);
+        return -1;
+    }
+    PyErr_SetRaisedException(exc);
+    int rc = handle_report_error(handle);
+    Py_DECREF(handle);
+    return rc;
+}
+
+static int
+transport_call_made(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    core_state *st = t->st;
+    PyObject *loop = Py_NewRef(t->loop);
+    PyObject *protocol = Py_NewRef(t->protocol ? t->protocol : Py_None);
+    /* A copy of its own: what it sets in its context is not seen later. */
+    PyObject *context = t->context ? Py_NewRef(t->context)
+                                   : PyContext_Copy(t->read_context);
+    PyObject *res = NULL;
+    if (context != NULL && PyContext_Enter(context) == 0) {
+        PyObject *argv[3] = {NULL, NULL, op};
+        res = transport_call(t, st->str_connection_made, argv, 1);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(res);
+        }
+    }
+    int rc = 0;
+    if (UNLIKELY(res == NULL)) {
+        rc = transport_report_callback(op, loop, protocol, st->str_connection_made, op);
+    }
+    Py_XDECREF(res);
+    Py_XDECREF(context);
+    Py_DECREF(protocol);
+    Py_DECREF(loop);
+    return rc;
+}
+
+int
+transport_start_reading(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    return t->loop != NULL && transport_is_reading(t)
+        ? transport_watch_reading(op, true)
+        : 0;
+}
+
+/* futures._set_result_unless_cancelled(waiter, None) */
+static int
+transport_tell_waiter(TransportData *t)
+{
+    PyObject *waiter = t->waiter;
+    t->waiter = NULL;
+    if (waiter == NULL) {
+        return 0;
+    }
+    PyObject *res = PyObject_CallFunctionObjArgs(t->st->set_result_unless_cancelled,
+                                                 waiter, Py_None, NULL);
+    Py_DECREF(waiter);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* The steps that asyncio schedules one by one. After an error that ends the loop the
+ * rest follow when it runs again. */
+static int
+transport_run_start(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    int rc = 0;
+    if (t->start & START_MADE) {
+        t->start &= (uint8_t)~START_MADE;
+        rc = transport_call_made(op);
+    }
+    if (rc == 0 && t->start & START_READ) {
+        t->start &= (uint8_t)~START_READ;
+        PyObject *loop = Py_XNewRef(t->loop);
+        if (transport_start_reading(op) < 0) {
+            rc = transport_report_callback(op, loop, op, t->st->str__start_reading,
+                                           Py_None);
+        }
+        Py_XDECREF(loop);
+    }
+    if (rc == 0 && t->start & START_WAITER) {
+        t->start &= (uint8_t)~START_WAITER;
+        rc = transport_tell_waiter(t);
+    }
+    if (rc < 0 && t->start != 0 && t->loop != NULL) {
+        PyObject *exc = PyErr_GetRaisedException();
+        if (source_soon(transport_loop(t), &t->source) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_SetRaisedException(exc);
+    }
+    return rc;
+}
+
+/* loop.call_soon(callback, *argv, context=self._context); steals the callback, which
+ * may be NULL. */
+static int
+transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
+                          PyObject *arg2)
+{
+    PyObject *loop = Py_NewRef(t->loop);
+    PyObject *method = callback == NULL ? NULL
+                                        : PyObject_GetAttr(loop, t->st->str_call_soon);
+    PyObject *args = method == NULL ? NULL
+        : arg2 != NULL              ? PyTuple_Pack(3, callback, arg, arg2)
+        : arg != NULL               ? PyTuple_Pack(2, callback, arg)
+                                    : PyTuple_Pack(1, callback);
+    PyObject *kwargs = args == NULL || t->context == NULL
+        ? NULL
+        : Py_BuildValue("{s:O}", "context", t->context);
+    PyObject *res = args == NULL ? NULL : PyObject_Call(method, args, kwargs);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    Py_XDECREF(method);
+    Py_XDECREF(callback);
+    Py_DECREF(loop);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* The same in handles of their own: debug mode, or an overridden call_soon(). */
+static int
+transport_start_by_handles(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    core_state *st = t->st;
+    t->start = 0;
+    if (transport_call_soon_steal(
+            t, PyObject_GetAttr(t->protocol, st->str_connection_made), op, NULL)
+            < 0
+        || transport_call_soon_steal(t, PyObject_GetAttr(op, st->str__start_reading),
+                                     NULL, NULL)
+            < 0) {
+        return -1;
+    }
+    PyObject *waiter = t->waiter;
+    t->waiter = NULL;
+    int rc = waiter == NULL
+        ? 0
+        : transport_call_soon_steal(t, Py_NewRef(st->set_result_unless_cancelled),
+                                    waiter, Py_None);
+    Py_XDECREF(waiter);
+    return rc;
+}
+
+int
+transport_start(PyObject *op, PyObject *protocol, PyObject *context, PyObject *reading,
+                PyObject *waiter)
+{
+    TransportData *t = TRANSPORT(op);
+    t->context = Py_XNewRef(context);
+    t->read_context = Py_NewRef(reading);
+    if (transport_set_protocol(op, protocol) < 0) {
+        return -1;
+    }
+    t->waiter = Py_XNewRef(waiter);
+    t->start = START_MADE | START_READ | (waiter ? START_WAITER : 0);
+    LoopObject *loop = transport_loop(t);
+    if (!loop_is_plain(loop)) {
+        return transport_start_by_handles(op);
+    }
+    return source_soon(loop, &t->source);
+}
+
+/* base_events._set_nodelay(): small writes leave without waiting for an answer. */
+static void
+transport_set_nodelay(TransportData *t)
+{
+    if ((t->family == AF_INET || t->family == AF_INET6) && t->type == SOCK_STREAM
+        && t->proto == IPPROTO_TCP) {
+        int on = 1;
+        (void)setsockopt(t->source.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
+}
+
+int
+transport_attach_server(PyObject *op, PyObject *server)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *res = t->st->server_takes_transport
+        ? PyObject_CallMethod(server, "_attach", "O", op)
+        : PyObject_CallMethod(server, "_attach", NULL);
+    if (res == NULL) {
+        return -1;
+    }
+    Py_DECREF(res);
+    t->server = Py_NewRef(server);
+    return 0;
+}
+
+void
+transport_discard(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    t->gone = t->closing = true;
+    t->start = 0;
+    transport_release_fd(t);
+    transport_tell_server(op);
+}
+
+PyObject *
+transport_new_accepted(core_state *st, PyObject *loop, int fd, int family, int proto,
+                       const union addr *peer, socklen_t len)
+{
+    PyObject *op = transport_new(st, TRANSPORT_STREAM, loop, fd, NULL);
+    if (op == NULL) {
+        close(fd);
+        return NULL;
+    }
+    TransportData *t = TRANSPORT(op);
+    t->family = (sa_family_t)family;
+    t->type = SOCK_STREAM;
+    t->proto = proto;
+    if (family == AF_UNIX) {
+        t->peername = addr_to_object(&peer->any, len);
+        if (t->peername == NULL) {
+            transport_discard(op);
+            Py_DECREF(op);
+            return NULL;
+        }
+    }
+    else {
+        memcpy(&t->peer, peer, sizeof(t->peer));
+    }
+    transport_set_nodelay(t);
+    return op;
+}
+
+PyObject *
+transport_new_for_socket(core_state *st, PyObject *loop, PyObject *sock,
+                         PyObject *protocol, PyObject *waiter, PyObject *extra,
+                         PyObject *server, PyObject *context)
+{
+    int fd = PyObject_AsFileDescriptor(sock);
+    PyObject *reading = fd < 0 ? NULL
+        : context != NULL      ? Py_NewRef(context)
+                               : PyContext_CopyCurrent();
+    PyObject *op = reading == NULL
+        ? NULL
+        : transport_new(st, TRANSPORT_STREAM, loop, fd, sock);
+    if (op != NULL) {
+        TransportData *t = TRANSPORT(op);
+        t->extra = Py_XNewRef(extra);
+        int rc = transport_note_socket(op);
+        if (rc == 0 && server != NULL) {
+            rc = transport_attach_server(op, server);
+        }
+        if (rc == 0) {
+            transport_set_nodelay(t);
+            rc = transport_start(op, protocol, context, reading, waiter);
+        }
+        if (rc < 0) {
+            PyObject *exc = PyErr_GetRaisedException();
+            transport_discard(op);
+            Py_CLEAR(op);
+            PyErr_SetRaisedException(exc);
+        }
+    }
+    Py_XDECREF(reading);
+    return op;
+}
+
+/* --- the end ------------------------------------------------------------------ */
+
+int
+transport_schedule_lost(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    core_state *st = t->st;
+    LoopObject *loop = transport_loop(t);
+    if (!loop_is_plain(loop)) {
+        PyObject *error = t->error;
+        t->error = NULL;
+        int rc = transport_call_soon_steal(
+            t, PyObject_GetAttr(op, st->str__call_connection_lost),
+            error ? error : Py_None, NULL);
+        Py_XDECREF(error);
+        return rc;
+    }
+    PyObject *context = t->context ? Py_NewRef(t->context) : PyContext_CopyCurrent();
+    if (context == NULL) {
+        return -1;
+    }
+    Py_XSETREF(t->write_context, context);
+    return source_soon(loop, &t->source);
+}
+
+int
+transport_force_close(PyObject *op, PyObject *exc)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->conn_lost != 0 || t->loop == NULL) {
+        return 0;
+    }
+    wqueue_clear(&t->out);
+    t->corked = false;
+    t->closing = true;
+    t->conn_lost++;
+    Py_XSETREF(t->error, Py_XNewRef(exc));
+    Py_INCREF(op);
+    int rc = source_watch(transport_loop(t), &t->source, 0);
+    if (rc == 0) {
+        rc = transport_schedule_lost(op);
+    }
+    Py_DECREF(op);
+    return rc;
+}
+
+int
+transport_close(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->closing) {
+        return 0;
+    }
+    if (t->corked && t->source.kind->flush(transport_loop(t), &t->source) < 0) {
+        return -1;
+    }
+    if (t->closing) {
+        return 0;
+    }
+    t->closing = true;
+    Py_INCREF(op);
+    int rc = transport_watch_reading(op, false);
+    if (rc == 0 && t->out.len == 0) {
+        t->conn_lost++;
+        rc = transport_watch_writing(op, false);
+        if (rc == 0) {
+            rc = transport_schedule_lost(op);
+        }
+    }
+    Py_DECREF(op);
+    return rc;
+}
+
+/* What _call_connection_lost() does finally. */
+static int
+transport_let_go(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    int rc = 0;
+    transport_extra_before_close(op);
+    PyObject *file = Py_XNewRef(t->file);
+    transport_release_fd(t);
+    if (file != NULL) {
+        PyObject *res = PyObject_CallMethod(file, "close", NULL);
+        rc = res == NULL ? -1 : 0;
+        Py_XDECREF(res);
+        Py_DECREF(file);
+    }
+    PyObject *loop = t->loop, *protocol = t->protocol;
+    t->loop = t->protocol = NULL;
+    Py_CLEAR(t->read_context);
+    Py_CLEAR(t->write_context);
+    PyObject *exc = PyErr_GetRaisedException();
+    transport_tell_server(op);
+    Py_XDECREF(protocol);
+    Py_XDECREF(loop);
+    PyErr_SetRaisedException(exc);
+    return rc;
+}
+
+int
+transport_lose(PyObject *op, PyObject *error)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->gone || t->loop == NULL) {
+        return 0;
+    }
+    t->gone = true;
+    int rc = 0;
+    if (t->protocol_connected) {
+        PyObject *argv[3] = {NULL, NULL, error};
+        PyObject *res = transport_call(t, t->st->str_connection_lost, argv, 1);
+        rc = res == NULL ? -1 : 0;
+        Py_XDECREF(res);
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    if (transport_let_go(op) < 0) {
+        rc = -1;
+        if (exc != NULL) {
+            PyErr_Clear();
+        }
+        else {
+            exc = PyErr_GetRaisedException();
+        }
+    }
+    PyObject *waiter = t->empty_waiter;
+    if (waiter != NULL) {
+        PyObject *res = PyObject_CallMethod(
+            waiter, "set_exception", "N",
+            PyObject_CallFunction(PyExc_ConnectionError, "s",
+                                  "Connection is closed by peer"));
+        if (res == NULL && exc != NULL) {
+            PyErr_Clear();
+        }
+        else if (res == NULL) {
+            rc = -1;
+            exc = PyErr_GetRaisedException();
+        }
+        Py_XDECREF(res);
+    }
+    PyErr_SetRaisedException(exc);
+    return rc;
+}
+
+static int
+transport_run_lost(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *loop = Py_XNewRef(t->loop);
+    PyObject *error = t->error ? t->error : Py_NewRef(Py_None);
+    PyObject *context = Py_XNewRef(t->write_context);
+    t->error = NULL;
+    int rc = context == NULL ? 0 : PyContext_Enter(context);
+    if (rc == 0) {
+        rc = transport_lose(op, error);
+        if (context != NULL && PyContext_Exit(context) < 0) {
+            rc = -1;
+        }
+    }
+    if (rc < 0) {
+        rc = transport_report_callback(op, loop, op, t->st->str__call_connection_lost,
+                                       error);
+    }
+    Py_XDECREF(context);
+    Py_DECREF(error);
+    Py_XDECREF(loop);
+    return rc;
+}
+
+int
+transport_soon(LoopObject *Py_UNUSED(loop), struct source *s)
+{
+    PyObject *op = s->owner;
+    TransportData *t = TRANSPORT(op);
+    return t->start != 0 ? transport_run_start(op)
+        : t->gone        ? 0
+                         : transport_run_lost(op);
+}
+
+/* _read_ready(), _write_ready() or both; _soon(). */
+PyObject *
+transport_handle(LoopObject *loop, struct source *s, enum source_item item,
+                 unsigned mask)
+{
+    core_state *st = loop->st;
+    PyObject *name = item == ITEM_SOON ? st->str__soon
+        : mask == POLL_READ            ? st->str__read_ready
+        : mask == POLL_WRITE           ? st->str__write_ready
+                                       : st->str__ready;
+    PyObject *callback = PyObject_GetAttr(s->owner, name);
+    PyObject *handle = callback == NULL
+        ? NULL
+        : handle_new(st, HANDLE_PLAIN, (PyObject *)loop, callback, NULL, 0, NULL);
+    Py_XDECREF(callback);
+    return handle;
+}

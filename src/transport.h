@@ -1,0 +1,286 @@
+/* transport.h - what all native transports share: protocol, flow control, extra
+ * information, and how they begin and end.
+ *
+ * Each is a C type over asyncio's Python class of its kind. The base's slots stay
+ * unset; our struct lies behind them, at one offset for all kinds.
+ *
+ * Life of a transport, as asyncio's:
+ *
+ * new -> started      [transport_start]   connection_made(), then reading begins, then
+ *                                         the waiter is told; from the ready ring
+ * open -> closing     [close]             no more reading; what was written is sent
+ * open, closing -> ending                 nothing is left to send, or [force_close]
+ *                                         abort(), an error; connection_lost() is on
+ *                                         the ready ring (`conn_lost` is not 0)
+ * ending -> closed    [transport_lose]    connection_lost() was called, once; the
+ *                                         descriptor is closed, protocol and loop let
+ * go
+ *
+ * Who owns what: the transport owns its loop, its protocol and its descriptor. A Python
+ * socket object over the descriptor is made when somebody asks for it and owns the
+ * descriptor from then on (`file`); what connections come with has one from the start.
+ * The loop's watch table and ready ring hold the transport while it reads, writes or is
+ * to be run. To call a protocol's method may change anything: it runs after the
+ * transport's own state is settled. */
+
+#ifndef EVLOOP_TRANSPORT_H
+#define EVLOOP_TRANSPORT_H
+
+#include "addr.h"
+#include "source.h"
+#include "wqueue.h"
+
+/* asyncio's default for set_write_buffer_limits(). */
+#define HIGH_WATER (64 * 1024)
+
+/* What is still to be done of what transport_start() scheduled. */
+enum { START_MADE = 1, START_READ = 2, START_WAITER = 4 };
+
+typedef struct {
+    struct source source; /* fd: -1 once closed */
+    core_state *st;       /* see state.h: it outlives the object */
+    PyObject *weaklist;
+    PyObject *dict;          /* strong or NULL: the instance's __dict__ */
+    PyObject *loop;          /* strong; NULL once closed */
+    PyObject *protocol;      /* strong; NULL reads as None */
+    PyObject *file;          /* strong or NULL: the socket or pipe object */
+    PyObject *extra;         /* strong dict or NULL; see transport_extra.c */
+    PyObject *server;        /* strong or NULL; told when the transport has closed */
+    PyObject *context;       /* strong or NULL: as given, from Python 3.15 on */
+    PyObject *read_context;  /* strong or NULL: data_received() runs in it */
+    PyObject *write_context; /* strong or NULL: the same for resume_writing() */
+    PyObject *waiter;        /* strong or NULL; until it has been told */
+    PyObject *error; /* strong or NULL: what connection_lost() is to be given */
+    PyObject *empty_waiter; /* strong or NULL: sendfile() waits for an empty queue */
+    struct wqueue out;
+    Py_ssize_t high; /* water marks, in bytes */
+    Py_ssize_t low;
+    PyObject *peername; /* strong or NULL: the object, if it is known */
+    union addr_inet peer; /* else the address; AF_UNSPEC: unknown */
+    union addr_inet local; /* our own, once the descriptor is closed; as above */
+    int shown_fd; /* the descriptor's number, also when it is closed */
+    int type; /* of the socket: SOCK_STREAM... */
+    int proto;
+    unsigned conn_lost; /* connection_lost() is scheduled; counts useless writes */
+    uint8_t kind; /* enum transport_kind */
+    uint8_t start; /* START_MADE... */
+    sa_family_t family; /* of the socket; AF_UNSPEC: none, or not known */
+    bool corked; /* what waits to be written has not been tried yet */
+    bool closing;
+    bool paused; /* pause_reading() */
+    bool eof; /* write_eof() */
+    bool protocol_paused;
+    bool protocol_connected;
+    bool buffered; /* the protocol is a BufferedProtocol */
+    bool gone; /* transport_lose() has run, or there is nothing to lose yet */
+} TransportData;
+
+enum transport_kind {
+    TRANSPORT_STREAM,
+    TRANSPORT_DATAGRAM,
+    TRANSPORT_READ_PIPE,
+    TRANSPORT_WRITE_PIPE,
+    TRANSPORT_KINDS
+};
+
+/* The same in all interpreters of the process. Set once, by transport_setup_types(). */
+extern Py_ssize_t transport_offset;
+
+#define TRANSPORT(op) ((TransportData *)((char *)(op) + transport_offset))
+#define TRANSPORT_OF_SOURCE(s) ((TransportData *)(s)) /* its first field */
+
+/* Creates the types in the module's state. */
+int transport_setup_types(PyObject *module, core_state *st);
+
+/* A new transport of that kind on that loop, which is ours, for a descriptor. The
+ * descriptor belongs to it, or to `file` if that is not NULL; on error it is the
+ * caller's still. */
+PyObject *transport_new(core_state *st, enum transport_kind kind, PyObject *loop,
+                        int fd, PyObject *file);
+/* Takes the protocol, and contexts: `context` as it was given to asyncio (NULL: none),
+ * `reading`, which data_received() will run in. Schedules connection_made(), the
+ * beginning of reading and the result of the waiter (NULL: none). */
+int transport_start(PyObject *op, PyObject *protocol, PyObject *context,
+                    PyObject *reading, PyObject *waiter);
+/* A stream transport over a connected socket that was accepted, with its peer's
+ * address; the descriptor is taken, also on error. */
+PyObject *transport_new_accepted(core_state *st, PyObject *loop, int fd, int family,
+                                 int proto, const union addr *peer, socklen_t len);
+/* A started stream transport over a socket object, as asyncio's constructor makes it.
+ * waiter, extra (a dict), server and context may be NULL. */
+PyObject *transport_new_for_socket(core_state *st, PyObject *loop, PyObject *sock,
+                                   PyObject *protocol, PyObject *waiter,
+                                   PyObject *extra, PyObject *server,
+                                   PyObject *context);
+/* Tells the server of a new connection, and remembers it. */
+int transport_attach_server(PyObject *op, PyObject *server);
+/* Closes one that never started, without a word. */
+void transport_discard(PyObject *op);
+
+void Transport_dealloc(PyObject *op);
+int Transport_traverse(PyObject *op, visitproc visit, void *arg);
+int Transport_clear(PyObject *op);
+void Transport_finalize(PyObject *op);
+
+/* --- what they do ------------------------------------------------------------- */
+
+/* The kinds' own. */
+extern const struct source_kind stream_kind;
+extern PyType_Slot stream_slots[];
+
+#define TRANSPORT_SLOTS                                                                \
+    {Py_tp_dealloc, Transport_dealloc}, {Py_tp_traverse, Transport_traverse},          \
+        {Py_tp_clear, Transport_clear}, {Py_tp_finalize, Transport_finalize},          \
+        {Py_tp_repr, Transport_repr},                                                  \
+    {                                                                                  \
+        Py_tp_getset, Transport_getset                                                 \
+    }
+
+static inline bool
+transport_is_reading(const TransportData *t)
+{
+    return !t->closing && !t->paused;
+}
+
+/* The loop as ours; only while the transport has one. */
+static inline LoopObject *
+transport_loop(const TransportData *t)
+{
+    return LOOP(t->loop);
+}
+
+/* Whether the loop's debug mode is on: 1, 0, or -1 on error. */
+int transport_debug(TransportData *t);
+/* logger.debug(format, self), in debug mode only; errors are reported as unraisable. */
+void transport_log(PyObject *op, const char *format);
+/* logger.warning(text); -1 on error. */
+int transport_warn(TransportData *t, const char *text);
+
+/* protocol.name(*argv[2:]); argv[0] and argv[1] are room, nargs counts the others. New
+ * reference, or NULL with an exception. */
+PyObject *transport_call(TransportData *t, PyObject *name, PyObject **argv,
+                         size_t nargs);
+/* An error that ends the loop: SystemExit or KeyboardInterrupt is being raised. */
+bool transport_error_is_exit(void);
+/* Reports the exception being raised as asyncio's _fatal_error() does, and closes by
+ * force. -1 if the exception is one that ends the loop, or reporting raised. */
+int transport_fatal(PyObject *op, const char *message);
+/* The same for that exception; it is borrowed. */
+int transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message);
+
+/* asyncio's _force_close(exc); exc NULL: None. */
+int transport_force_close(PyObject *op, PyObject *exc);
+/* asyncio's close(). */
+int transport_close(PyObject *op);
+/* connection_lost(error) in the next turn. */
+int transport_schedule_lost(PyObject *op);
+/* asyncio's _call_connection_lost(exc): with -1 connection_lost() raised. */
+int transport_lose(PyObject *op, PyObject *exc);
+/* The ring's turn: what was scheduled by transport_start() or _schedule_lost(). */
+int transport_soon(LoopObject *loop, struct source *s);
+/* The handle of source_kind.handle. */
+PyObject *transport_handle(LoopObject *loop, struct source *s, enum source_item item,
+                           unsigned mask);
+
+/* Reading begins, unless it is paused or over. */
+int transport_start_reading(PyObject *op);
+/* Looks for the event, or not any more. The caller holds a reference. */
+int transport_watch_reading(PyObject *op, bool wanted);
+int transport_watch_writing(PyObject *op, bool wanted);
+
+/* Calls pause_writing() or resume_writing() as the size of what waits asks. -1 only
+ * for what must come out of the loop. */
+int transport_check_high(PyObject *op);
+int transport_check_low(PyObject *op);
+
+int transport_set_protocol(PyObject *op, PyObject *protocol);
+
+/* --- extra information (transportextra.c) ------------------------------------- */
+
+/* get_extra_info(name, default): new reference. */
+PyObject *transport_extra_info(PyObject *op, PyObject *name, PyObject *fallback);
+/* The whole dict; borrowed, or NULL with an exception. */
+PyObject *transport_extra(PyObject *op);
+/* Notes what can be asked only while the descriptor is open. */
+void transport_extra_before_close(PyObject *op);
+/* Notes the family and type of a Python socket, and its peer's address. */
+int transport_note_socket(PyObject *op);
+/* The socket or pipe object over the descriptor, made if need be; borrowed. NULL with
+ * an exception. */
+PyObject *transport_file(PyObject *op);
+
+/* --- Python's view, shared by all kinds (transportobj.c) ---------------------- */
+
+extern const char Transport_close_doc[], Transport_abort_doc[],
+    Transport_is_closing_doc[], Transport_get_extra_info_doc[],
+    Transport_set_protocol_doc[], Transport_get_protocol_doc[],
+    Transport_pause_reading_doc[], Transport_resume_reading_doc[],
+    Transport_is_reading_doc[], Transport_set_write_buffer_limits_doc[],
+    Transport_get_write_buffer_limits_doc[], Transport_get_write_buffer_size_doc[];
+PyObject *Transport_close(PyObject *op, PyObject *ignored);
+PyObject *Transport_abort(PyObject *op, PyObject *ignored);
+PyObject *Transport_is_closing(PyObject *op, PyObject *ignored);
+PyObject *Transport_get_extra_info(PyObject *op, PyObject *args, PyObject *kwargs);
+PyObject *Transport_set_protocol(PyObject *op, PyObject *protocol);
+PyObject *Transport_get_protocol(PyObject *op, PyObject *ignored);
+PyObject *Transport_pause_reading(PyObject *op, PyObject *ignored);
+PyObject *Transport_resume_reading(PyObject *op, PyObject *ignored);
+PyObject *Transport_is_reading(PyObject *op, PyObject *ignored);
+PyObject *Transport_set_write_buffer_limits(PyObject *op, PyObject *args,
+                                            PyObject *kwargs);
+PyObject *Transport_get_write_buffer_limits(PyObject *op, PyObject *ignored);
+PyObject *Transport_get_write_buffer_size(PyObject *op, PyObject *ignored);
+PyObject *Transport__call_connection_lost(PyObject *op, PyObject *exc);
+PyObject *Transport__fatal_error(PyObject *op, PyObject *args);
+PyObject *Transport__force_close(PyObject *op, PyObject *exc);
+PyObject *Transport__start_reading(PyObject *op, PyObject *ignored);
+PyObject *Transport__soon(PyObject *op, PyObject *ignored);
+PyObject *Transport__ready(PyObject *op, PyObject *ignored);
+PyObject *Transport__read_ready(PyObject *op, PyObject *ignored);
+PyObject *Transport__write_ready(PyObject *op, PyObject *ignored);
+PyObject *Transport_repr(PyObject *op);
+
+#define TRANSPORT_COMMON_METHODS                                                       \
+    {"close", Transport_close, METH_NOARGS, Transport_close_doc},                      \
+        {"abort", Transport_abort, METH_NOARGS, Transport_abort_doc},                  \
+        {"is_closing", Transport_is_closing, METH_NOARGS, Transport_is_closing_doc},   \
+        {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info,      \
+         METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},                  \
+        {"set_protocol", Transport_set_protocol, METH_O, Transport_set_protocol_doc},  \
+        {"get_protocol", Transport_get_protocol, METH_NOARGS,                          \
+         Transport_get_protocol_doc},                                                  \
+        {"_call_connection_lost", Transport__call_connection_lost, METH_O, NULL},      \
+        {"_fatal_error", Transport__fatal_error, METH_VARARGS, NULL},                  \
+        {"_force_close", Transport__force_close, METH_O, NULL},                        \
+        {"_start_reading", Transport__start_reading, METH_NOARGS, NULL},               \
+        {"_soon", Transport__soon, METH_NOARGS, NULL},                                 \
+        {"_ready", Transport__ready, METH_NOARGS, NULL},                               \
+        {"_read_ready", Transport__read_ready, METH_NOARGS, NULL},                     \
+    {                                                                                  \
+        "_write_ready", Transport__write_ready, METH_NOARGS, NULL                      \
+    }
+
+#define TRANSPORT_READ_METHODS                                                         \
+    {"pause_reading", Transport_pause_reading, METH_NOARGS,                            \
+     Transport_pause_reading_doc},                                                     \
+        {"resume_reading", Transport_resume_reading, METH_NOARGS,                      \
+         Transport_resume_reading_doc},                                                \
+    {                                                                                  \
+        "is_reading", Transport_is_reading, METH_NOARGS, Transport_is_reading_doc      \
+    }
+
+#define TRANSPORT_WRITE_METHODS                                                        \
+    {"set_write_buffer_limits",                                                        \
+     (PyCFunction)(void (*)(void))Transport_set_write_buffer_limits,                   \
+     METH_VARARGS | METH_KEYWORDS, Transport_set_write_buffer_limits_doc},             \
+        {"get_write_buffer_limits", Transport_get_write_buffer_limits, METH_NOARGS,    \
+         Transport_get_write_buffer_limits_doc},                                       \
+    {                                                                                  \
+        "get_write_buffer_size", Transport_get_write_buffer_size, METH_NOARGS,         \
+            Transport_get_write_buffer_size_doc                                        \
+    }
+
+/* `_extra`, `_sock` and their kin. */
+extern PyGetSetDef Transport_getset[];
+
+#endif

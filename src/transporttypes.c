@@ -1,0 +1,121 @@
+/* transporttypes.c - creates the types of transports. */
+
+#include "compat.h"
+#include "transport.h"
+
+#include <structmember.h>
+
+static const struct {
+    const char *name;
+    PyType_Slot *slots;
+} kinds[TRANSPORT_KINDS] = {
+    [TRANSPORT_STREAM] = {"evloop.StreamTransport", stream_slots},
+};
+
+/* Our struct lies behind the largest base, so that one offset serves all kinds. */
+static int
+transport_find_offset(PyObject *const *bases)
+{
+    Py_ssize_t offset = 0, align = (Py_ssize_t) _Alignof(TransportData);
+    for (int kind = 0; kind < TRANSPORT_KINDS && bases[kind] != NULL; kind++) {
+        Py_ssize_t size = ((PyTypeObject *)bases[kind])->tp_basicsize;
+        size = (size + align - 1) & ~(align - 1);
+        offset = size > offset ? size : offset;
+    }
+    if (transport_offset != 0 && transport_offset != offset) {
+        PyErr_SetString(PyExc_ImportError,
+                        "asyncio's transports differ between two interpreters");
+        return -1;
+    }
+    if (transport_offset == 0) {
+        transport_offset = offset;
+    }
+    return 0;
+}
+
+static PyObject *
+transport_make_type(PyObject *module, int kind, PyObject *base)
+{
+    Py_ssize_t weaklist = transport_offset
+        + (Py_ssize_t)offsetof(TransportData, weaklist);
+    Py_ssize_t dict = transport_offset + (Py_ssize_t)offsetof(TransportData, dict);
+    PyMemberDef members[] = {
+        {"__weaklistoffset__", T_PYSSIZET, weaklist, READONLY, NULL},
+        {"__dictoffset__", T_PYSSIZET, dict, READONLY, NULL},
+        {NULL, 0, 0, 0, NULL},
+    };
+    PyType_Slot slots[16];
+    int n = 0;
+    for (; kinds[kind].slots[n].slot != 0; n++) {
+        slots[n] = kinds[kind].slots[n];
+    }
+    slots[n++] = (PyType_Slot){Py_tp_members, members};
+    slots[n] = (PyType_Slot){0, NULL};
+    PyType_Spec spec = {
+        .name = kinds[kind].name,
+        .basicsize = (int)(transport_offset + (Py_ssize_t)sizeof(TransportData)),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+            | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        .slots = slots,
+    };
+    return PyType_FromModuleAndSpec(module, &spec, base);
+}
+
+/* What asyncio's class says of itself to start_tls() and sendfile(), and the like. */
+static int
+transport_copy_attributes(PyObject *type, PyObject *model)
+{
+    static const char *const names[] = {"_start_tls_compatible", "_sendfile_compatible",
+                                        "max_size", NULL};
+    for (int i = 0; names[i] != NULL; i++) {
+        PyObject *value = PyObject_GetAttrString(model, names[i]);
+        if (value == NULL || PyObject_SetAttrString(type, names[i], value) < 0) {
+            Py_XDECREF(value);
+            return -1;
+        }
+        Py_DECREF(value);
+    }
+    return 0;
+}
+
+/* asyncio's Server._attach(self, transport), or (self) only. */
+static int
+transport_inspect_server(core_state *st)
+{
+    PyObject *server = PyObject_GetAttrString(st->base_events, "Server");
+    PyObject *attach = server == NULL ? NULL
+                                      : PyObject_GetAttrString(server, "_attach");
+    PyObject *code = attach == NULL ? NULL : PyObject_GetAttrString(attach, "__code__");
+    Py_XDECREF(server);
+    Py_XDECREF(attach);
+    if (code == NULL) {
+        return -1;
+    }
+    st->server_takes_transport = PyCode_Check(code)
+        && ((PyCodeObject *)code)->co_argcount == 2;
+    Py_DECREF(code);
+    return 0;
+}
+
+int
+transport_setup_types(PyObject *module, core_state *st)
+{
+    PyObject *bases[TRANSPORT_KINDS] = {
+        [TRANSPORT_STREAM] = st->AsyncioTransport,
+    };
+    PyObject **types[TRANSPORT_KINDS] = {
+        [TRANSPORT_STREAM] = &st->StreamTransportType,
+    };
+    int rc = transport_inspect_server(st);
+    if (rc == 0) {
+        rc = transport_find_offset(bases);
+    }
+    for (int kind = 0; rc == 0 && kind < TRANSPORT_KINDS && types[kind] != NULL;
+         kind++) {
+        *types[kind] = transport_make_type(module, kind, bases[kind]);
+        rc = *types[kind] == NULL ? -1 : 0;
+    }
+    return rc < 0 ? -1
+                  : transport_copy_attributes(st->StreamTransportType,
+                                              st->SelectorSocketTransport);
+}

@@ -1,0 +1,122 @@
+/* wqueue.h - what waits to be written: a queue of exact bytes objects, the first one
+ * perhaps sent in part. A few stand in the struct itself. Empty objects are never in
+ * it. To drop its items runs no Python code. */
+
+#ifndef EVLOOP_WQUEUE_H
+#define EVLOOP_WQUEUE_H
+
+#include "base.h"
+
+#include <sys/uio.h>
+
+#define WQUEUE_INLINE HARD_OR(1, 3)
+
+struct wqueue {
+    PyObject **heap; /* NULL: `few` is used */
+    unsigned cap;    /* of heap */
+    unsigned head;   /* index of the first */
+    unsigned len;
+    Py_ssize_t offset; /* of the first one's bytes that are sent already */
+    Py_ssize_t size;   /* bytes to send, of all */
+    PyObject *few[WQUEUE_INLINE];
+};
+
+static inline PyObject **
+wqueue_items(struct wqueue *q)
+{
+    return q->heap != NULL ? q->heap : q->few;
+}
+
+static inline int
+wqueue_grow(struct wqueue *q)
+{
+    unsigned cap = q->heap != NULL ? q->cap * 2 : WQUEUE_INLINE * 4;
+    if (cap > UINT_MAX / 2 / sizeof(PyObject *)) {
+        return -1;
+    }
+    PyObject **heap = PyMem_Malloc(cap * sizeof(PyObject *));
+    if (heap == NULL) {
+        return -1;
+    }
+    memcpy(heap, wqueue_items(q) + q->head, q->len * sizeof(PyObject *));
+    PyMem_Free(q->heap);
+    q->heap = heap;
+    q->cap = cap;
+    q->head = 0;
+    return 0;
+}
+
+/* Appends a non-empty bytes object and takes its reference; -1 without an exception
+ * (and the reference is the caller's still) when out of memory. */
+static inline int
+wqueue_push_steal(struct wqueue *q, PyObject *bytes)
+{
+    unsigned cap = q->heap != NULL ? q->cap : WQUEUE_INLINE;
+    if (UNLIKELY(q->head + q->len == cap)) {
+        if (q->head > cap / 2) {
+            PyObject **items = wqueue_items(q);
+            memmove(items, items + q->head, q->len * sizeof(PyObject *));
+            q->head = 0;
+        }
+        else if (wqueue_grow(q) < 0) {
+            return -1;
+        }
+    }
+    wqueue_items(q)[q->head + q->len++] = bytes;
+    q->size += PyBytes_GET_SIZE(bytes);
+    return 0;
+}
+
+/* Fills up to `max` vectors; returns how many. */
+static inline int
+wqueue_fill(struct wqueue *q, struct iovec *iov, int max)
+{
+    PyObject **items = wqueue_items(q) + q->head;
+    int n = q->len < (unsigned)max ? (int)q->len : max;
+    for (int i = 0; i < n; i++) {
+        iov[i].iov_base = PyBytes_AS_STRING(items[i]);
+        iov[i].iov_len = (size_t)PyBytes_GET_SIZE(items[i]);
+    }
+    if (n > 0) {
+        iov[0].iov_base = (char *)iov[0].iov_base + q->offset;
+        iov[0].iov_len -= (size_t)q->offset;
+    }
+    return n;
+}
+
+/* Drops everything. */
+static inline void
+wqueue_clear(struct wqueue *q)
+{
+    PyObject **items = wqueue_items(q) + q->head;
+    for (unsigned i = 0; i < q->len; i++) {
+        Py_DECREF(items[i]);
+    }
+    PyMem_Free(q->heap);
+    q->heap = NULL;
+    q->cap = q->head = q->len = 0;
+    q->offset = q->size = 0;
+}
+
+/* Takes off what was sent. */
+static inline void
+wqueue_consume(struct wqueue *q, Py_ssize_t n)
+{
+    assert(n <= q->size);
+    if (n == q->size) {
+        wqueue_clear(q);
+        return;
+    }
+    q->size -= n;
+    n += q->offset;
+    PyObject **items = wqueue_items(q);
+    while (n >= PyBytes_GET_SIZE(items[q->head])) {
+        n -= PyBytes_GET_SIZE(items[q->head]);
+        Py_DECREF(items[q->head]);
+        q->head++;
+        q->len--;
+    }
+    q->offset = n;
+}
+
+#endif
