@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 import sys
+from asyncio import constants, sslproto
 from collections.abc import (
     Callable,
     Coroutine,
@@ -206,6 +207,38 @@ class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
             super()._close_self_pipe()
             return
         self._internal_fds -= 1
+
+    def _make_ssl_transport(
+        self,
+        rawsock,
+        protocol,
+        sslcontext,
+        waiter=None,
+        *,
+        server_side=False,
+        server_hostname=None,
+        extra=None,
+        server=None,
+        ssl_handshake_timeout=constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout=constants.SSL_SHUTDOWN_TIMEOUT,
+        **context,
+    ):
+        # context: from Python 3.15 on.
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(
+            rawsock, ssl_protocol, extra=extra, server=server, **context
+        )
+        return ssl_protocol._app_transport
 
     @property
     def _transports(self) -> _Transports:

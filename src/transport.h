@@ -151,6 +151,20 @@ transport_loop(const TransportData *t)
 
 /* Whether the loop's debug mode is on: 1, 0, or -1 on error. */
 int transport_debug(TransportData *t);
+/* The descriptor goes, without a word to the protocol. */
+void transport_release_fd(TransportData *t);
+/* server._detach(), once. */
+void transport_tell_server(PyObject *op);
+/* The ring's turn, while there is something of transport_start() left to do. */
+int transport_run_start(PyObject *op);
+/* Reports the exception being raised as that of the callback method_of.name(arg), which
+ * asyncio has given to call_soon(). Results as of handle_run(). */
+int transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
+                              PyObject *name, PyObject *arg);
+/* loop.call_soon(callback, arg, arg2), both perhaps NULL, with the transport's context;
+ * steals the callback, which may be NULL with an exception. */
+int transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
+                              PyObject *arg2);
 /* logger.debug(format, self), in debug mode only; errors are reported as unraisable. */
 void transport_log(PyObject *op, const char *format);
 /* logger.warning(text); -1 on error. */
