@@ -14,7 +14,8 @@ LAYERS = (
     "sys addr poll poll_epoll",
     "loop loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
-    "transport transportstart transportextra transportobj transporttypes stream datagram pipe",
+    "transport transportstart transportextra transportobj transporttypes"
+    " stream datagram pipe",
     "server tls sockops resolve process",
     "module loopobj looprun loopcalls loopservice looptransport loopview",
 )
