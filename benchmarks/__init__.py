@@ -3,4 +3,9 @@
 ``python -m benchmarks --help`` says how. A workload is a function in
 ``workloads/``; to add a group, add a module there and import it in
 ``workloads/__init__.py``.
+
+Two groups are of another kind, servers under load. ``sockets``, with its rows in
+``sockets.py``: echo servers (``servers.py``) under a client in C (``load.c``), next
+to a server in C (``echo.c``). ``http``, with its rows in ``web.py``: web servers
+(``webservers.py``) under wrk.
 """

@@ -13,9 +13,27 @@ from . import (
     registry,
     report,
     runner,
+    serving,
+    sockets,
+    web,
     workloads,  # noqa: F401 (registers the workloads)
 )
-from .registry import Workload
+from .registry import Row, Workload
+from .sockets import SocketRow
+from .web import WebRow
+
+# After the workloads, because they take longer.
+for _row in (*sockets.ROWS, *web.ROWS):
+    registry.register(_row)
+
+
+#: What measures a kind of rows, and what counts its instructions.
+MEASURE = {
+    Workload: runner.measure,
+    SocketRow: sockets.measure,
+    WebRow: web.measure,
+}
+COUNT = {Workload: callgrind.instructions, SocketRow: sockets.instructions}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="TEXT",
-        help="rows whose name holds one of these texts",
+        help="rows of that key, or whose name holds one of these texts",
     )
     add("--rounds", type=_positive(int), default=5, help="rounds (5)")
     add("--median", action="store_true", help="show the median round, not the best")
@@ -51,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=max(os.sched_getaffinity(0)),
         help="core that the measured processes run on (the last one)",
+    )
+    add(
+        "--load-cpu",
+        type=int,
+        help="core for the load on servers (the first other one)",
     )
     add("--json", type=Path, metavar="FILE", help="write all figures here")
     add("--rst", type=Path, metavar="FILE", help="write a table for the docs here")
@@ -77,21 +100,21 @@ def _positive(number: Callable[[str], float]) -> Callable[[str], float]:
     return convert
 
 
-def _list(rows: Sequence[Workload]) -> None:
+def _list(rows: Sequence[Row]) -> None:
     width = max(len(row.key) for row in rows)
     for row in rows:
         print(f"{row.key:{width}}  {row.description}")
 
 
-def _callgrind(rows: Sequence[Workload], names: Sequence[str]) -> int:
+def _callgrind(rows: Sequence[Row], names: Sequence[str]) -> int:
     if not callgrind.available():
         print("valgrind is not installed: nothing counted", file=sys.stderr)
         return 0
     print("instructions per operation")
     for row in rows:
-        for name in names:
+        for name in row.subjects(names):
             try:
-                count = f"{callgrind.instructions(row.key, name):,.0f}"
+                count = f"{COUNT[type(row)](row, name):,.0f}"
             except runner.WorkerError as exc:
                 count = f"error: {exc}"
             print(f"{row.key:32} {name:8} {count:>8}", flush=True)
@@ -103,14 +126,30 @@ def _progress(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _measure(
-    rows: Sequence[Workload], names: Sequence[str], args: argparse.Namespace
-) -> int:
-    env = report.environment(names)
+def _can_be_measured(row: Row) -> bool:
+    """Tell whether all that a row needs is installed; say what is not."""
+    missing = web.missing(row) if isinstance(row, WebRow) else []
+    if missing:
+        print(
+            f"{row.key}: skipped, not installed: {', '.join(missing)}", file=sys.stderr
+        )
+    return not missing
 
-    def worker(key: str, name: str) -> float:
+
+def _measure(
+    rows: Sequence[Row], names: Sequence[str], args: argparse.Namespace
+) -> int:
+    measured = {name for row in rows for name in row.subjects(names)}
+    env = report.environment([name for name in names if name in measured])
+    load_cpu = serving.other_core(args.cpu) if args.load_cpu is None else args.load_cpu
+
+    def worker(key: str, name: str) -> runner.Figures:
         _progress(f"{key} on {name}")
-        return runner.measure(key, name, seconds=args.seconds, cpu=args.cpu)
+        row = registry.get(key)
+        options = {"seconds": args.seconds, "cpu": args.cpu}
+        if not isinstance(row, Workload):
+            options["load_cpu"] = load_cpu
+        return MEASURE[type(row)](row, name, **options)
 
     results = runner.run_all(args.rounds, rows, names, worker)
     how = "median" if args.median else "best"
@@ -131,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     patterns = [*args.rows, args.callgrind] if args.callgrind else args.rows
     rows = registry.select(args.group, patterns)
+    if args.callgrind is not None:
+        rows = [row for row in rows if type(row) in COUNT]
     if not rows:
         parser.error("no such row: --list shows them")
     if args.list:
@@ -143,7 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"not installed: {', '.join(missing)}")
     if args.callgrind is not None:
         return _callgrind(rows, names)
-    return _measure(rows, names, args)
+    rows = [row for row in rows if row.subjects(names) and _can_be_measured(row)]
+    return _measure(rows, names, args) if rows else 0
 
 
 if __name__ == "__main__":

@@ -2,12 +2,23 @@
 
 import re
 import shutil
+from collections.abc import Callable
 
+from .registry import Row
 from .runner import WorkerError, parse_outcome, run_process, worker_command
+
+COMMAND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+
+#: With a seed of its own, each process would start up differently.
+VARIABLES = {"PYTHONHASHSEED": "0"}
 
 # Two counts: what start-up and warm-up cost is in both, and drops out.
 COUNTS = (2_000, 12_000)
 TIMEOUT = 600.0
+
+#: Makes about so many operations in a new process; returns how many it made and
+#: the instructions of the whole process.
+Run = Callable[[int], tuple[float, int]]
 
 
 def available() -> bool:
@@ -15,23 +26,26 @@ def available() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def instructions(key: str, loop: str) -> float:
+def per_operation(run: Run) -> float:
     """Return the instructions that one operation takes. Raises WorkerError."""
-    (few, base), (many, total) = (_run(key, loop, count) for count in COUNTS)
+    (few, base), (many, total) = map(run, COUNTS)
     return (total - base) / (many - few)
 
 
-def _run(key: str, loop: str, count: int) -> tuple[float, int]:
-    """Return the operations made and the instructions of the whole process."""
-    command = [
-        "valgrind",
-        "--tool=callgrind",
-        "--callgrind-out-file=/dev/null",
-        *worker_command(key, loop, f"--count={count}"),
-    ]
-    # With a seed of its own, each process would start up differently.
-    done = run_process(command, TIMEOUT, PYTHONHASHSEED="0")
-    collected = re.search(r"Collected : (\d+)", done.stderr)
-    if collected is None:
+def instructions(row: Row, loop: str) -> float:
+    """Return what one operation of a workload takes. Raises WorkerError."""
+
+    def run(count: int) -> tuple[float, int]:
+        command = [*COMMAND, *worker_command(row.key, loop, f"--count={count}")]
+        done = run_process(command, TIMEOUT, **VARIABLES)
+        return parse_outcome(done.stdout)["operations"], collected(done.stderr)
+
+    return per_operation(run)
+
+
+def collected(stderr: str) -> int:
+    """Return the instructions that valgrind says it counted. Raises WorkerError."""
+    found = re.search(r"Collected : (\d+)", stderr)
+    if found is None:
         raise WorkerError("valgrind printed no count of instructions")
-    return parse_outcome(done.stdout)["operations"], int(collected[1])
+    return int(found[1])

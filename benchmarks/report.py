@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from . import loops
-from .registry import Workload
+from .registry import Measure, Row
 from .runner import Cell, Results
 
-Reduce = Callable[[Sequence[float]], float]
+Reduce = Callable[[Measure, Sequence[float]], float]
 
 BUILD_OPTIONS = (
     "--enable-optimizations",
@@ -21,24 +21,37 @@ BUILD_OPTIONS = (
     "--disable-gil",
 )
 
-REDUCE: dict[str, Reduce] = {"best": max, "median": statistics.median}
+
+LESS = " (of µs and bytes, less is better)"
+
+
+def _best(measure: Measure, values: Iterable[float]) -> float:
+    return min(values) if measure.less_is_better else max(values)
+
+
+REDUCE: dict[str, Reduce] = {
+    "best": _best,
+    "median": lambda measure, values: statistics.median(values),
+}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What a table shows of one workload on one loop."""
+    """What a table shows of one row on one loop."""
 
     loop: str
-    rate: float | None  #: operations a second; None for an error
-    ratio: float | None  #: our rate divided by this one; None if not known
+    value: float | None  #: in the measure's unit; None if there is none
+    ratio: float | None  #: see Measure.against; None if not known
     best_peer: bool = False
+    unsupported: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
     """One row of a table."""
 
-    row: Workload
+    row: Row
+    measure: Measure
     figures: tuple[Figure, ...]
     lost: bool  #: we were measured together with peers, and are not the first
 
@@ -70,69 +83,109 @@ def _cpu_model() -> str:
 
 
 def lines(
-    rows: Iterable[Workload], names: Sequence[str], results: Results, how: str
+    rows: Iterable[Row], names: Sequence[str], results: Results, how: str
 ) -> list[Line]:
-    """Reduce the results to one line a workload; *how* is a key of REDUCE."""
+    """Reduce the results to a line for each row and measure.
+
+    *how* is a key of REDUCE.
+    """
     return [
-        _line(row, {name: results[row.key, name] for name in names}, REDUCE[how])
+        _line(
+            row,
+            measure,
+            {name: results[row.key, name] for name in row.subjects(names)},
+            REDUCE[how],
+        )
         for row in rows
+        for measure in row.measures
     ]
 
 
-def _line(row: Workload, cells: dict[str, Cell], reduce: Reduce) -> Line:
-    rates = {
-        name: reduce(cell.rates) if cell.error is None else None
+def _line(row: Row, measure: Measure, cells: dict[str, Cell], reduce: Reduce) -> Line:
+    values = {
+        name: reduce(measure, cell.figures(measure)) if cell.error is None else None
         for name, cell in cells.items()
     }
-    peers = {
-        name: rate
-        for name, rate in rates.items()
-        if name != loops.OURS and rate is not None
+    others = {
+        name: value
+        for name, value in values.items()
+        if name != loops.OURS and value is not None
     }
-    best_peer = max(peers, key=peers.__getitem__, default=None)
-    ours = rates.get(loops.OURS)
+    peers = {name: value for name, value in others.items() if name != loops.LIMIT}
+    first = _best(measure, peers.values()) if peers else None
+    best_peer = next((name for name in peers if peers[name] == first), None)
+    ours = values.get(loops.OURS)
     figures = tuple(
         Figure(
             name,
-            rate,
-            ours / rate if ours and name in peers else None,
+            value,
+            _ratio(measure, name, values),
             name == best_peer,
+            cells[name].unsupported,
         )
-        for name, rate in rates.items()
+        for name, value in values.items()
     )
     lost = (
-        loops.OURS in rates
-        and best_peer is not None
-        and (ours is None or ours < peers[best_peer])
+        loops.OURS in values
+        and first is not None
+        and (ours is None or _best(measure, (first, ours)) != ours)
     )
-    return Line(row, figures, lost)
+    return Line(row, measure, figures, lost)
 
 
-def _caption(group: str, rounds: int, how: str) -> str:
-    text = f"{group}: thousand operations a second"
+def _ratio(
+    measure: Measure, name: str, values: dict[str, float | None]
+) -> float | None:
+    """Return the ratio that goes with a loop's value, if there is one."""
+    value, other = values[name], values.get(measure.against)
+    if name == measure.against or not value or not other:
+        return None
+    return other / value if measure.against == loops.OURS else value / other
+
+
+def _caption(line: Line, rounds: int, how: str) -> str:
+    thousand = "thousand " if line.measure.thousands else ""
+    text = f"{line.row.group}: {thousand}{line.measure.unit}"
     return text if rounds == 1 else f"{text}, {how} of {rounds} rounds"
 
 
-def _by_group(table: Iterable[Line]) -> dict[str, list[Line]]:
-    grouped: dict[str, list[Line]] = {}
-    for line in table:
-        grouped.setdefault(line.row.group, []).append(line)
-    return grouped
+def _tables(lines: Iterable[Line]) -> list[list[Line]]:
+    """Return the lines of each table: of one group and one measure."""
+    tables: dict[tuple[str, Measure], list[Line]] = {}
+    for line in lines:
+        if line.measure.in_tables:
+            tables.setdefault((line.row.group, line.measure), []).append(line)
+    return list(tables.values())
 
 
-def _rate(rate: float | None) -> str:
-    if rate is None:
-        return "error"
-    thousands = rate / 1000
-    return f"{thousands:,.0f}" if thousands >= 100 else f"{thousands:.3g}"
+def _value(line: Line, figure: Figure) -> str:
+    if figure.value is None:
+        return "none" if figure.unsupported else "error"
+    value = figure.value / 1000 if line.measure.thousands else figure.value
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _errors(results: Results) -> list[str]:
     return [
         f"{key} on {name}: {cell.error}"
         for (key, name), cell in results.items()
-        if cell.error is not None
+        if cell.error is not None and not cell.unsupported
     ]
+
+
+def _note(tables: Iterable[Sequence[Line]]) -> str:
+    """Return what is to be known of the ratios."""
+    notes = {}
+    for line, *_ in tables:
+        against = line.measure.against
+        if against == loops.OURS:
+            notes[against] = f"{against}'s figure divided by that of the loop"
+        else:
+            notes[against] = (
+                f"in {line.row.group} the loop's figure divided by {against}'s"
+            )
+    less = any(table[0].measure.less_is_better for table in tables)
+    return ", ".join(notes.values()) + (LESS if less else "")
 
 
 def text(
@@ -140,13 +193,14 @@ def text(
 ) -> str:
     """Return the report for a terminal."""
     out = [f"{key + ':':8} {value}" for key, value in env.items()]
-    for group, grouped in _by_group(table).items():
-        out += ["", _caption(group, rounds, how)]
+    tables = _tables(table)
+    for grouped in tables:
+        out += ["", _caption(grouped[0], rounds, how)]
         header = ["", *(figure.loop for figure in grouped[0].figures), ""]
         body = [
             [
                 line.row.name,
-                *map(_text_cell, line.figures),
+                *(_text_cell(line, figure) for figure in line.figures),
                 "lost" if line.lost else "",
             ]
             for line in grouped
@@ -154,19 +208,20 @@ def text(
         out += _aligned([header, *body])
     out += [
         "",
-        f"x.xx: {loops.OURS}'s rate divided by that of the loop; "
+        f"x.xx: {_note(tables)}; "
         f"*: the best of the others; lost: {loops.OURS} is not first",
         *_errors(results),
     ]
     return "\n".join(out) + "\n"
 
 
-def _text_cell(figure: Figure) -> str:
-    if figure.loop == loops.OURS:
-        return _rate(figure.rate)
+def _text_cell(line: Line, figure: Figure) -> str:
+    value = _value(line, figure)
+    if figure.loop == line.measure.against == loops.OURS:
+        return value
     # Blanks where there is no ratio or no star keep the figures in line.
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    return f"{_rate(figure.rate)}{ratio:>6}{'*' if figure.best_peer else ' '}"
+    return f"{value}{ratio:>6}{'*' if figure.best_peer else ' '}"
 
 
 def _aligned(cells: list[list[str]]) -> list[str]:
@@ -185,21 +240,21 @@ def rst(
 ) -> str:
     """Return the report in reStructuredText, without a section title."""
     out = [f":{key}: {value}" for key, value in env.items() if key != "Load"]
-    for group, grouped in _by_group(table).items():
+    tables = _tables(table)
+    for grouped in tables:
         out += [
             "",
-            f".. list-table:: {_caption(group, rounds, how)}",
+            f".. list-table:: {_caption(grouped[0], rounds, how)}",
             "   :header-rows: 1",
             "",
             *_rst_row(["", *(figure.loop for figure in grouped[0].figures)]),
         ]
         for line in grouped:
-            cells = [_rst_cell(figure, line.lost) for figure in line.figures]
+            cells = [_rst_cell(line, figure) for figure in line.figures]
             out += _rst_row([line.row.name, *cells])
     out += [
         "",
-        f"In brackets {loops.OURS}'s rate divided by that of the loop; "
-        "the best of the others is bold.",
+        f"In brackets {_note(tables)}; the best of the others is bold.",
     ]
     errors = _errors(results)
     if errors:
@@ -212,13 +267,13 @@ def _rst_row(cells: Iterable[str]) -> list[str]:
     return [f"   * -{first}", *(f"     -{cell}" for cell in others)]
 
 
-def _rst_cell(figure: Figure, lost: bool) -> str:
-    cell = _rate(figure.rate)
+def _rst_cell(line: Line, figure: Figure) -> str:
+    cell = _value(line, figure)
     if figure.ratio is not None:
         cell += f" ({figure.ratio:.2f})"
     if figure.best_peer:
         return f"**{cell}**"
-    if lost and figure.loop == loops.OURS:
+    if line.lost and figure.loop == loops.OURS:
         return f"{cell} *lost*"
     return cell
 
@@ -229,24 +284,31 @@ def as_json(
     """Return the report as plain dicts and lists, every round included."""
     return {
         "environment": env,
-        "unit": "operations a second",
         "reduced": how,
         "rows": [
             {
                 "group": line.row.group,
                 "name": line.row.name,
                 "operation": line.row.description,
+                "measure": line.measure.name,
+                "unit": line.measure.unit,
+                "against": line.measure.against,
                 "lost": line.lost,
                 "loops": {
-                    figure.loop: {
-                        "rate": figure.rate,
-                        "ratio": figure.ratio,
-                        "rounds": results[line.row.key, figure.loop].rates,
-                        "error": results[line.row.key, figure.loop].error,
-                    }
+                    figure.loop: _json_cell(line, figure, results)
                     for figure in line.figures
                 },
             }
             for line in table
         ],
+    }
+
+
+def _json_cell(line: Line, figure: Figure, results: Results) -> dict[str, object]:
+    cell = results[line.row.key, figure.loop]
+    return {
+        "value": figure.value,
+        "ratio": figure.ratio,
+        "rounds": cell.figures(line.measure),
+        "error": cell.error,
     }

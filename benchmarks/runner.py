@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .registry import Workload
+from .registry import RATE, Measure, Row
 
 #: Seconds that a worker may take beyond those of its measurement.
 PATIENCE = 60.0
@@ -18,21 +18,36 @@ class WorkerError(Exception):
     """A worker that crashed, hung or raised; the text says which."""
 
 
+class Unsupported(WorkerError):
+    """The loop lacks what the row is about: there is nothing to measure."""
+
+    def __init__(self) -> None:
+        super().__init__("not supported")
+
+
+Figures = dict[str, float]  # by name of the measure
+
+
 @dataclass
 class Cell:
-    """What was measured of one workload on one loop."""
+    """What was measured of one row on one loop."""
 
-    rates: list[float] = field(default_factory=list)  #: operations a second
+    rounds: list[Figures] = field(default_factory=list)
     error: str | None = None
+    unsupported: bool = False
+
+    def figures(self, measure: Measure) -> list[float]:
+        """Return one figure for each round."""
+        return [figures[measure.name] for figures in self.rounds]
 
 
-Results = dict[tuple[str, str], Cell]  # by workload's key and loop's name
-Worker = Callable[[str, str], float]
+Results = dict[tuple[str, str], Cell]  # by row's key and loop's name
+Worker = Callable[[str, str], Figures]
 
 
 def schedule(
-    rounds: int, rows: Sequence[Workload], loops: Sequence[str]
-) -> Iterator[tuple[Workload, str]]:
+    rounds: int, rows: Sequence[Row], loops: Sequence[str]
+) -> Iterator[tuple[Row, str]]:
     """Yield what to measure, in order.
 
     All loops have their turn on a row before the next row, and all rows before
@@ -40,26 +55,27 @@ def schedule(
     """
     for _ in range(rounds):
         for row in rows:
-            for loop in loops:
+            for loop in row.subjects(loops):
                 yield row, loop
 
 
 def run_all(
-    rounds: int, rows: Sequence[Workload], loops: Sequence[str], worker: Worker
+    rounds: int, rows: Sequence[Row], loops: Sequence[str], worker: Worker
 ) -> Results:
     """Measure all rows on all loops, *rounds* times.
 
-    ``worker(key, loop)`` returns operations a second. A pair that failed is
-    not tried again.
+    ``worker(key, loop)`` returns the row's figures. A pair that failed is not
+    tried again.
     """
-    results = {(row.key, loop): Cell() for row in rows for loop in loops}
+    results = {(row.key, loop): Cell() for row, loop in schedule(1, rows, loops)}
     for row, loop in schedule(rounds, rows, loops):
         cell = results[row.key, loop]
         if cell.error is None:
             try:
-                cell.rates.append(worker(row.key, loop))
+                cell.rounds.append(worker(row.key, loop))
             except WorkerError as exc:
                 cell.error = str(exc)
+                cell.unsupported = isinstance(exc, Unsupported)
     return results
 
 
@@ -70,20 +86,29 @@ def run_process(
 
     *variables* are added to the environment.
     """
-    # The worker has to find the modules that this process finds.
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+    env = {**environment(), **variables}
     try:
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=timeout
         )
     except subprocess.TimeoutExpired:
         raise WorkerError(f"no answer after {timeout:g} s") from None
-    if done.returncode < 0:
-        raise WorkerError(f"killed by {_signal_name(-done.returncode)}")
-    if done.returncode > 0:
-        lines = done.stderr.strip().splitlines()
-        raise WorkerError(lines[-1] if lines else f"exit status {done.returncode}")
+    if done.returncode:
+        raise WorkerError(failure(done.returncode, done.stderr))
     return done
+
+
+def environment() -> dict[str, str]:
+    """Return variables for a worker that has to find the modules found here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def failure(status: int, stderr: str) -> str:
+    """Return in a line why a process ended with that status."""
+    if status < 0:
+        return f"killed by {_signal_name(-status)}"
+    lines = stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit status {status}"
 
 
 def worker_command(key: str, loop: str, *options: str) -> list[str]:
@@ -92,14 +117,14 @@ def worker_command(key: str, loop: str, *options: str) -> list[str]:
     return [sys.executable, "-P", "-m", "benchmarks.worker", loop, key, *options]
 
 
-def measure(key: str, loop: str, *, seconds: float, cpu: int | None) -> float:
-    """Return operations a second, measured once in a process of its own."""
+def measure(row: Row, loop: str, *, seconds: float, cpu: int | None) -> Figures:
+    """Return a workload's figures, measured once in a process of its own."""
     options = [f"--seconds={seconds}"]
     if cpu is not None:
         options.append(f"--cpu={cpu}")
-    command = worker_command(key, loop, *options)
+    command = worker_command(row.key, loop, *options)
     outcome = parse_outcome(run_process(command, PATIENCE + 10 * seconds).stdout)
-    return outcome["operations"] / outcome["seconds"]
+    return {RATE.name: outcome["operations"] / outcome["seconds"]}
 
 
 def parse_outcome(stdout: str) -> dict[str, float]:

@@ -89,7 +89,7 @@ source_watch(LoopObject *loop, struct source *s, unsigned wanted)
     if (loop_own_poll(loop) < 0 || source_attach(loop, s) < 0) {
         return -1;
     }
-    struct watch *w = watch_slot(&loop->watches, s->fd);
+    struct watch *w = &loop->watches.slots[s->fd];
     bool exact = (s->mask & wanted) == wanted && w->reader == NULL && w->writer == NULL
         && (wanted & POLL_EDGE || !(s->mask & ~wanted & POLL_WRITE));
     if (!exact) {
@@ -109,7 +109,7 @@ source_watch(LoopObject *loop, struct source *s, unsigned wanted)
         s->held = true;
         Py_INCREF(s->owner);
     }
-    w = watch_slot(&loop->watches, s->fd);
+    w = &loop->watches.slots[s->fd];
     if (UNLIKELY(w->reader != NULL) && directions & POLL_READ) {
         source_cancel_handle(loop, s, POLL_READ);
     }

@@ -25,7 +25,7 @@ runner = importlib.import_module("benchmarks.runner")
 worker = importlib.import_module("benchmarks.worker")
 task_rows = importlib.import_module("benchmarks.workloads.tasks")
 
-ALL = registry.select()
+ALL = [row for row in registry.select() if isinstance(row, registry.Workload)]
 CHAIN = "core/call_soon chain"
 
 
@@ -34,7 +34,7 @@ def row(name, group="group"):
 
 
 def cell(*thousands, error=None):
-    return runner.Cell([figure * 1000 for figure in thousands], error)
+    return runner.Cell([{"rate": figure * 1000} for figure in thousands], error)
 
 
 # --- workloads ---------------------------------------------------------------
@@ -154,8 +154,9 @@ def test_select_by_group_and_by_text():
         "timers fired",
     ]
     assert {row.group for row in registry.select(["tasks"])} == {"tasks"}
+    assert [row.key for row in registry.select([], [CHAIN.upper()])] == [CHAIN]
     assert registry.select([], ["no such row"]) == []
-    assert registry.groups() == ["core", "tasks"]
+    assert registry.groups() == ["core", "tasks", "sockets", "http"]
 
 
 def test_a_name_is_registered_once_in_a_group():
@@ -171,7 +172,7 @@ def test_loops_take_turns_on_a_row_and_rows_in_a_round():
 
     def record(key, loop):
         seen.append((key, loop))
-        return float(len(seen))
+        return {"rate": float(len(seen))}
 
     results = runner.run_all(2, [row("a"), row("b")], ["x", "y"], record)
     one_round = [
@@ -181,7 +182,7 @@ def test_loops_take_turns_on_a_row_and_rows_in_a_round():
         ("group/b", "y"),
     ]
     assert seen == one_round * 2
-    assert results["group/a", "y"].rates == [2.0, 6.0]
+    assert results["group/a", "y"].figures(registry.RATE) == [2.0, 6.0]
 
 
 def test_a_pair_that_failed_is_not_tried_again():
@@ -191,12 +192,12 @@ def test_a_pair_that_failed_is_not_tried_again():
         tried[key, loop] += 1
         if loop == "bad" and tried[key, loop] == 2:
             raise runner.WorkerError("killed by SIGSEGV")
-        return 1.0
+        return {"rate": 1.0}
 
     results = runner.run_all(4, [row("a")], ["bad", "good"], fail_in_second_round)
     assert tried == {("group/a", "bad"): 2, ("group/a", "good"): 4}
     assert results["group/a", "bad"].error == "killed by SIGSEGV"
-    assert results["group/a", "good"] == runner.Cell([1.0] * 4)
+    assert results["group/a", "good"] == runner.Cell([{"rate": 1.0}] * 4)
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ def fake_loop(tmp_path, monkeypatch):
 def test_a_worker_that_fails_is_reported(fake_loop, body, error):
     cpu = min(os.sched_getaffinity(0))
     with pytest.raises(runner.WorkerError) as caught:
-        runner.measure(CHAIN, fake_loop(body), seconds=0.001, cpu=cpu)
+        runner.measure(registry.get(CHAIN), fake_loop(body), seconds=0.001, cpu=cpu)
     assert error.replace("CPU", str(cpu)) in str(caught.value)
 
 
@@ -266,7 +267,7 @@ def test_text_table():
         "second, longer      90    45  2.00     120  0.75*  lost",
         "third            error  1.25      *  error         lost",
         "",
-        "x.xx: evloop's rate divided by that of the loop; "
+        "x.xx: evloop's figure divided by that of the loop; "
         "*: the best of the others; lost: evloop is not first",
         "group/third on evloop: killed by SIGSEGV",
         "group/third on uvloop: NotImplementedError",
@@ -294,7 +295,7 @@ def test_rst_table():
         "     - **1.25**",
         "     - error",
         "",
-        "In brackets evloop's rate divided by that of the loop; "
+        "In brackets evloop's figure divided by that of the loop; "
         "the best of the others is bold.",
         "",
         "- group/third on evloop: killed by SIGSEGV",
@@ -308,9 +309,10 @@ def test_json_keeps_every_round():
     assert data["environment"] == ENV
     assert data["reduced"] == "median"
     (shown,) = data["rows"]
+    assert shown["unit"] == "operations a second"
     assert shown["lost"] is False
     assert shown["loops"]["evloop"] == {
-        "rate": 4_500_000,
+        "value": 4_500_000,
         "ratio": None,
         "rounds": [3_000_000, 6_000_000],
         "error": None,
@@ -398,7 +400,7 @@ def test_callgrind_divides_the_difference_of_two_counts(tmp_path, monkeypatch, c
     path.write_text(VALGRIND)
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert callgrind.instructions(CHAIN, "asyncio") == 50
+    assert callgrind.instructions(registry.get(CHAIN), "asyncio") == 50
     assert main(["--callgrind", "chain", "--loop", "asyncio"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == [
         *CHAIN.split(),
