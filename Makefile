@@ -13,7 +13,7 @@
 PYTHON = python3
 TESTS = tests/unit tests/spec tests/hostile
 # The benchmarks' tests run programs that have no use for a special build.
-NOT_THESE = --ignore=tests/unit/test_benchmarks.py
+NOT_THESE = --ignore-glob=tests/unit/test_benchmarks*.py
 NO_HANG = -o faulthandler_timeout=120 -o faulthandler_exit_on_timeout=true
 PYTEST_ARGS =
 
@@ -87,7 +87,7 @@ lint: build/$(SOABI)/debug/built
 	$(eval BIN := $(call HOME_OF,debug)/venv/bin)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/clang-format --dry-run -Werror src/*.[ch]
+	$(BIN)/clang-format --dry-run -Werror src/*.[ch] benchmarks/*.c
 	$(BIN)/python tools/check_layers.py
 	$(BIN)/cppcheck --quiet --error-exitcode=1 --std=c11 --library=python --force \
 		'-DPy_TRASHCAN_BEGIN(op, dealloc)=' '-DPy_TRASHCAN_END=' \

@@ -9,11 +9,11 @@ or, with no line changed, ``python -m evloop script.py``.
 """
 
 import asyncio
-from asyncio import Server
 
 from ._core import Future, Handle, Task, TimerHandle
 from ._loop import EventLoop, new_event_loop, run
 from ._policy import EventLoopPolicy, install, uninstall
+from ._server import Server
 
 __all__ = [
     "EventLoop",

@@ -18,6 +18,9 @@ from collections.abc import (
 from typing import Any, TypeVar
 
 from . import _core
+from ._process import Subprocesses
+from ._resolve import Resolver
+from ._server import ServerMixin
 
 _T = TypeVar("_T")
 
@@ -159,7 +162,9 @@ class _Transports(MutableMapping[int, asyncio.BaseTransport]):
 
 
 @_core._adopt
-class EventLoop(_core.Loop, asyncio.SelectorEventLoop):
+class EventLoop(
+    _core.Loop, ServerMixin, Subprocesses, Resolver, asyncio.SelectorEventLoop
+):
     """A drop-in replacement for :class:`asyncio.SelectorEventLoop`.
 
     Polls natively; with a *selector* of your own it polls that, as asyncio does.

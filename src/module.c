@@ -117,7 +117,7 @@ core_exec(PyObject *module)
         || loop_setup_type(module, st) < 0 || registry_setup(module, st) < 0
         || future_setup_types(module, st) < 0 || registry_inspect_types(st) < 0
         || task_inspect_base(st) < 0 || transport_setup_types(module, st) < 0
-        || listener_setup_type(module, st) < 0) {
+        || listener_setup_type(module, st) < 0 || clients_setup_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
@@ -125,6 +125,7 @@ core_exec(PyObject *module)
             || PyModule_AddObjectRef(module, "TimerHandle", st->TimerHandleType) < 0
             || PyModule_AddObjectRef(module, "Future", st->FutureType) < 0
             || PyModule_AddObjectRef(module, "Task", st->TaskType) < 0
+            || PyModule_AddObjectRef(module, "Server", st->ServerType) < 0
             || PyModule_AddObjectRef(module, "StreamTransport", st->StreamTransportType)
                 < 0
         ? -1

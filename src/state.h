@@ -105,6 +105,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(get_event_loop)                                                                  \
     X(get_loop)                                                                        \
     X(is_running)                                                                      \
+    X(join)                                                                            \
     X(logger)                                                                          \
     X(loop)                                                                            \
     X(name)                                                                            \
@@ -169,6 +170,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(TaskRefType)                                                                     \
     X(StreamTransportType)                                                             \
     X(ListenerType)                                                                    \
+    X(ServerType)                                                                      \
     X(futures_dict)                                                                    \
     X(tasks_dict)                                                                      \
     X(coroutine_types)                                                                 \
@@ -255,6 +257,8 @@ struct core_state {
 
     /* _format_callback_source() takes debug=, as from 3.13 on. */
     bool format_takes_debug;
+    /* Where a socket object keeps its descriptor, an int; 0: not known. */
+    Py_ssize_t socket_fd_offset;
     /* asyncio's Server._attach() and _detach() take the transport, as from 3.13 on. */
     bool server_takes_transport;
     /* loop.create_task() takes eager_start=, as from some 3.13 on. */

@@ -16,6 +16,7 @@
  * looks for writability. close(), write_eof(), abort() and whatever shows the size of
  * the queue flush first, so that nothing else can tell. */
 
+#include "args.h"
 #include "compat.h"
 #include "transport.h"
 
@@ -83,7 +84,7 @@ stream_try(PyObject *op)
     while (t->out.len > 0) {
         unsigned vectors = t->out.len;
         Py_ssize_t size = t->out.size;
-        Py_ssize_t n = send_queue(t->source.fd, &t->out);
+        Py_ssize_t n = send_queue(transport_fd(t), &t->out);
         if (n < 0) {
             wqueue_clear(&t->out);
             return transport_fatal(op, write_error);
@@ -192,7 +193,7 @@ stream_write_large(PyObject *op, PyObject *data)
         PyErr_Clear();
         return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, true);
     }
-    Py_ssize_t n = send_bytes(t->source.fd, view.buf, (size_t)view.len);
+    Py_ssize_t n = send_bytes(transport_fd(t), view.buf, (size_t)view.len);
     Py_ssize_t size = view.len;
     PyBuffer_Release(&view);
     if (n < 0) {
@@ -281,10 +282,14 @@ static const char write_doc[] = PyDoc_STR(
 "TypeError for other data, RuntimeError after write_eof(). Mirrors\n"
 "asyncio.WriteTransport.write().");
 
+static const struct args_spec write_spec = {
+    "StreamTransport.write", {"data"}, 1, false};
+
 static PyObject *
-Stream_write(PyObject *op, PyObject *data)
+Stream_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (check_data(data) < 0
+    PyObject *data = args_parse_one(&write_spec, args, nargs, kwnames);
+    if (data == NULL || check_data(data) < 0
         || check_may_write(TRANSPORT(op), "Cannot call write() after write_eof()",
                            "unable to write; sendfile is in progress")
             < 0
@@ -324,16 +329,25 @@ static const char writelines_doc[] = PyDoc_STR(
 "Send the pieces of an iterable, as if they were joined.\n\n"
 "Mirrors asyncio.WriteTransport.writelines().");
 
+static const struct args_spec writelines_spec = {
+    "StreamTransport.writelines", {"list_of_data"}, 1, false};
+
 static PyObject *
-Stream_writelines(PyObject *op, PyObject *pieces)
+Stream_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
 {
     TransportData *t = TRANSPORT(op);
+    PyObject *pieces = args_parse_one(&writelines_spec, args, nargs, kwnames);
+    if (pieces == NULL) {
+        return NULL;
+    }
 #if PY_VERSION_HEX < 0x030C0000
     PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
-    PyObject *joined = empty == NULL ? NULL
-                                     : PyObject_CallMethod(empty, "join", "O", pieces);
+    PyObject *joined = empty == NULL
+        ? NULL
+        : PyObject_CallMethodOneArg(empty, t->st->str_join, pieces);
     Py_XDECREF(empty);
-    PyObject *res = joined == NULL ? NULL : Stream_write(op, joined);
+    PyObject *res = joined == NULL ? NULL : Stream_write(op, &joined, 1, NULL);
     Py_XDECREF(joined);
     (void)t;
     (void)stream_append_all;
@@ -368,7 +382,7 @@ Stream_writelines(PyObject *op, PyObject *pieces)
 static int
 stream_shutdown(TransportData *t)
 {
-    if (t->source.fd >= 0 && shutdown(t->source.fd, SHUT_WR) < 0) {
+    if (t->source.fd >= 0 && shutdown(transport_fd(t), SHUT_WR) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
@@ -434,7 +448,7 @@ stream_run_write(PyObject *op)
     if (t->conn_lost != 0 || t->out.len == 0 || t->corked) {
         return 0;
     }
-    Py_ssize_t n = send_queue(t->source.fd, &t->out);
+    Py_ssize_t n = send_queue(transport_fd(t), &t->out);
     if (n < 0) {
         PyObject *exc = PyErr_GetRaisedException();
         wqueue_clear(&t->out);
@@ -519,7 +533,7 @@ stream_recv_bytes(TransportData *t, PyObject **data)
             return -1;
         }
     }
-    Py_ssize_t n = stream_recv(t->source.fd, loop->read_buffer, READ_SIZE);
+    Py_ssize_t n = stream_recv(transport_fd(t), loop->read_buffer, READ_SIZE);
     if (n > 0) {
         *data = PyBytes_FromStringAndSize(loop->read_buffer, n);
         return *data == NULL ? -1 : n;
@@ -597,7 +611,7 @@ stream_read_buffer(PyObject *op)
     }
     Py_ssize_t n = t->source.fd < 0
         ? -2
-        : stream_recv(t->source.fd, view.buf, (size_t)view.len);
+        : stream_recv(transport_fd(t), view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     if (n <= 0) {
         return n == 0 ? stream_at_eof(op)
@@ -701,8 +715,10 @@ static PyMethodDef Stream_methods[] = {
     TRANSPORT_COMMON_METHODS,
     TRANSPORT_READ_METHODS,
     TRANSPORT_WRITE_METHODS,
-    {"write", Stream_write, METH_O, write_doc},
-    {"writelines", Stream_writelines, METH_O, writelines_doc},
+    {"write", _PyCFunction_CAST(Stream_write), METH_FASTCALL | METH_KEYWORDS,
+     write_doc},
+    {"writelines", _PyCFunction_CAST(Stream_writelines), METH_FASTCALL | METH_KEYWORDS,
+     writelines_doc},
     {"write_eof", Stream_write_eof, METH_NOARGS, write_eof_doc},
     {"can_write_eof", Stream_can_write_eof, METH_NOARGS, can_write_eof_doc},
     {"_make_empty_waiter", Stream__make_empty_waiter, METH_NOARGS, NULL},

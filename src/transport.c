@@ -65,6 +65,7 @@ Transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(t->dict);
     Py_VISIT(t->loop);
     Py_VISIT(t->protocol);
+    Py_VISIT(t->made);
     Py_VISIT(t->file);
     Py_VISIT(t->extra);
     Py_VISIT(t->server);
@@ -94,6 +95,22 @@ transport_release_fd(TransportData *t)
     }
 }
 
+/* The server goes, without a word. */
+static void
+transport_drop_server(TransportData *t)
+{
+    PyObject *server = t->server;
+    t->server = NULL;
+    if (server != NULL && list_linked(&t->client)) {
+        PyObject *exc = PyErr_GetRaisedException();
+        if (clients_remove(server, t) < 0) {
+            PyErr_WriteUnraisable(server);
+        }
+        PyErr_SetRaisedException(exc);
+    }
+    Py_XDECREF(server);
+}
+
 int
 Transport_clear(PyObject *op)
 {
@@ -104,9 +121,10 @@ Transport_clear(PyObject *op)
     Py_CLEAR(t->dict);
     Py_CLEAR(t->loop);
     Py_CLEAR(t->protocol);
+    Py_CLEAR(t->made);
     Py_CLEAR(t->file);
     Py_CLEAR(t->extra);
-    Py_CLEAR(t->server);
+    transport_drop_server(t);
     Py_CLEAR(t->context);
     Py_CLEAR(t->read_context);
     Py_CLEAR(t->write_context);
@@ -135,9 +153,10 @@ Transport_dealloc(PyObject *op)
     Py_CLEAR(t->dict);
     Py_CLEAR(t->loop);
     Py_CLEAR(t->protocol);
+    Py_CLEAR(t->made);
     Py_CLEAR(t->file);
     Py_CLEAR(t->extra);
-    Py_CLEAR(t->server);
+    transport_drop_server(t);
     Py_CLEAR(t->context);
     Py_CLEAR(t->read_context);
     Py_CLEAR(t->write_context);
@@ -182,6 +201,13 @@ transport_tell_server(PyObject *op)
     if (server == NULL) {
         return;
     }
+    if (LIKELY(PyObject_TypeCheck(server, (PyTypeObject *)t->st->ServerType))) {
+        if (clients_remove(server, t) < 0) {
+            PyErr_WriteUnraisable(server);
+        }
+        Py_DECREF(server);
+        return;
+    }
     PyObject *res = t->st->server_takes_transport
         ? PyObject_CallMethod(server, "_detach", "O", op)
         : PyObject_CallMethod(server, "_detach", NULL);
@@ -200,8 +226,9 @@ Transport_finalize(PyObject *op)
         return;
     }
     PyObject *exc = PyErr_GetRaisedException();
-    t->gone = t->closing = true;
+    t->gone = true;
     transport_warn_unclosed(op);
+    t->closing = true;
     transport_release_fd(t);
     transport_tell_server(op);
     PyErr_SetRaisedException(exc);

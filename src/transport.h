@@ -27,6 +27,7 @@
 #define EVLOOP_TRANSPORT_H
 
 #include "addr.h"
+#include "list.h"
 #include "source.h"
 #include "wqueue.h"
 
@@ -43,6 +44,7 @@ typedef struct {
     PyObject *dict;          /* strong or NULL: the instance's __dict__ */
     PyObject *loop;          /* strong; NULL once closed */
     PyObject *protocol;      /* strong; NULL reads as None */
+    PyObject *made;          /* strong or NULL: whose connection_made() is due */
     PyObject *file;          /* strong or NULL: the socket or pipe object */
     PyObject *extra;         /* strong dict or NULL; see transport_extra.c */
     PyObject *server;        /* strong or NULL; told when the transport has closed */
@@ -52,6 +54,7 @@ typedef struct {
     PyObject *waiter;        /* strong or NULL; until it has been told */
     PyObject *error; /* strong or NULL: what connection_lost() is to be given */
     PyObject *empty_waiter; /* strong or NULL: sendfile() waits for an empty queue */
+    struct list client;      /* among the clients of a native server */
     struct wqueue out;
     Py_ssize_t high; /* water marks, in bytes */
     Py_ssize_t low;
@@ -87,6 +90,8 @@ enum transport_kind {
 extern Py_ssize_t transport_offset;
 
 #define TRANSPORT(op) ((TransportData *)((char *)(op) + transport_offset))
+#define TRANSPORT_OF_CLIENT(node)                                                      \
+    ((TransportData *)((char *)(node) - offsetof(TransportData, client)))
 #define TRANSPORT_OF_SOURCE(s) ((TransportData *)(s)) /* its first field */
 
 /* Creates the types in the module's state. */
@@ -114,6 +119,12 @@ PyObject *transport_new_for_socket(core_state *st, PyObject *loop, PyObject *soc
                                    PyObject *context);
 /* Tells the server of a new connection, and remembers it. */
 int transport_attach_server(PyObject *op, PyObject *server);
+/* The same for a native server (clients.c), whose transport owns it already. */
+void clients_add(PyObject *server, TransportData *t);
+/* Once; -1 if it raised. */
+int clients_remove(PyObject *server, TransportData *t);
+/* Creates evloop.Server's native base in the module's state. */
+int clients_setup_type(PyObject *module, core_state *st);
 /* Closes one that never started, without a word. */
 void transport_discard(PyObject *op);
 
@@ -135,6 +146,18 @@ extern PyType_Slot stream_slots[];
     {                                                                                  \
         Py_tp_getset, Transport_getset                                                 \
     }
+
+/* The descriptor, or -1 if the socket object that owns it was closed or detached behind
+ * our back: the number may be somebody else's by now. */
+static inline int
+transport_fd(const TransportData *t)
+{
+    if (t->file != NULL && t->st->socket_fd_offset > 0 && t->family != AF_UNSPEC
+        && *(int *)((char *)t->file + t->st->socket_fd_offset) != t->source.fd) {
+        return -1;
+    }
+    return t->source.fd;
+}
 
 static inline bool
 transport_is_reading(const TransportData *t)
@@ -235,7 +258,8 @@ PyObject *Transport_close(PyObject *op, PyObject *ignored);
 PyObject *Transport_abort(PyObject *op, PyObject *ignored);
 PyObject *Transport_is_closing(PyObject *op, PyObject *ignored);
 PyObject *Transport_get_extra_info(PyObject *op, PyObject *args, PyObject *kwargs);
-PyObject *Transport_set_protocol(PyObject *op, PyObject *protocol);
+PyObject *Transport_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames);
 PyObject *Transport_get_protocol(PyObject *op, PyObject *ignored);
 PyObject *Transport_pause_reading(PyObject *op, PyObject *ignored);
 PyObject *Transport_resume_reading(PyObject *op, PyObject *ignored);
@@ -260,7 +284,8 @@ PyObject *Transport_repr(PyObject *op);
         {"is_closing", Transport_is_closing, METH_NOARGS, Transport_is_closing_doc},   \
         {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info,      \
          METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},                  \
-        {"set_protocol", Transport_set_protocol, METH_O, Transport_set_protocol_doc},  \
+        {"set_protocol", (PyCFunction)(void (*)(void))Transport_set_protocol,          \
+         METH_FASTCALL | METH_KEYWORDS, Transport_set_protocol_doc},                   \
         {"get_protocol", Transport_get_protocol, METH_NOARGS,                          \
          Transport_get_protocol_doc},                                                  \
         {"_call_connection_lost", Transport__call_connection_lost, METH_O, NULL},      \

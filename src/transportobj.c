@@ -1,5 +1,6 @@
 /* transportobj.c - the Python methods and attributes that transports share. */
 
+#include "args.h"
 #include "transport.h"
 
 static PyObject *
@@ -128,10 +129,16 @@ const char Transport_set_protocol_doc[] = PyDoc_STR(
 "protocol: an asyncio.Protocol, or for stream transports a BufferedProtocol. Mirrors\n"
 "asyncio.BaseTransport.set_protocol().");
 
+static const struct args_spec set_protocol_spec = {
+    "Transport.set_protocol", {"protocol"}, 1, false};
+
 PyObject *
-Transport_set_protocol(PyObject *op, PyObject *protocol)
+Transport_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames)
 {
-    return none_or_error(transport_set_protocol(op, protocol));
+    PyObject *protocol = args_parse_one(&set_protocol_spec, args, nargs, kwnames);
+    return protocol == NULL ? NULL
+                            : none_or_error(transport_set_protocol(op, protocol));
 }
 
 const char Transport_get_protocol_doc[] = PyDoc_STR(
@@ -160,6 +167,11 @@ Transport_get_extra_info(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *name, *fallback = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", names, &name,
                                      &fallback)) {
+        return NULL;
+    }
+    /* Who has the socket can send by himself: after what was written. */
+    if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "socket") == 0
+        && flush_first(op) < 0) {
         return NULL;
     }
     return transport_extra_info(op, name, fallback);
@@ -413,10 +425,11 @@ Transport_repr(PyObject *op)
         text = PyUnicode_FromFormat("<%U%s fd=%d>", name, state, t->shown_fd);
     }
     else {
-        text = PyUnicode_FromFormat(
-            "<%U%s fd=%d read=%s write=<%s, bufsize=%zd>>", name, state, t->shown_fd,
-            t->source.wanted & POLL_READ ? "polling" : "idle",
-            t->source.wanted & POLL_WRITE ? "polling" : "idle", t->out.size);
+        text = PyUnicode_FromFormat("<%U%s fd=%d read=%s write=<%s, bufsize=%zd>>",
+                                    name, state, t->shown_fd,
+                                    t->source.wanted & POLL_READ ? "polling" : "idle",
+                                    t->source.wanted & POLL_WRITE ? "polling" : "idle",
+                                    t->corked ? (Py_ssize_t)0 : t->out.size);
     }
     Py_DECREF(name);
     return text;

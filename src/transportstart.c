@@ -16,14 +16,14 @@ transport_call_made(PyObject *op)
     TransportData *t = TRANSPORT(op);
     core_state *st = t->st;
     PyObject *loop = Py_NewRef(t->loop);
-    PyObject *protocol = Py_NewRef(t->protocol ? t->protocol : Py_None);
+    PyObject *protocol = t->made ? t->made : Py_NewRef(Py_None);
+    t->made = NULL;
     /* A copy of its own: what it sets in its context is not seen later. */
     PyObject *context = t->context ? Py_NewRef(t->context)
                                    : PyContext_Copy(t->read_context);
     PyObject *res = NULL;
     if (context != NULL && PyContext_Enter(context) == 0) {
-        PyObject *argv[3] = {NULL, NULL, op};
-        res = transport_call(t, st->str_connection_made, argv, 1);
+        res = PyObject_CallMethodOneArg(protocol, st->str_connection_made, op);
         if (PyContext_Exit(context) < 0) {
             Py_CLEAR(res);
         }
@@ -105,6 +105,7 @@ transport_start_by_handles(PyObject *op)
     TransportData *t = TRANSPORT(op);
     core_state *st = t->st;
     t->start = 0;
+    Py_CLEAR(t->made);
     if (transport_call_soon_steal(
             t, PyObject_GetAttr(t->protocol, st->str_connection_made), op, NULL)
             < 0
@@ -133,6 +134,7 @@ transport_start(PyObject *op, PyObject *protocol, PyObject *context, PyObject *r
     if (transport_set_protocol(op, protocol) < 0) {
         return -1;
     }
+    t->made = Py_NewRef(protocol);
     t->waiter = Py_XNewRef(waiter);
     t->start = START_MADE | START_READ | (waiter ? START_WAITER : 0);
     LoopObject *loop = transport_loop(t);
@@ -157,6 +159,11 @@ int
 transport_attach_server(PyObject *op, PyObject *server)
 {
     TransportData *t = TRANSPORT(op);
+    if (LIKELY(PyObject_TypeCheck(server, (PyTypeObject *)t->st->ServerType))) {
+        t->server = Py_NewRef(server);
+        clients_add(server, t);
+        return 0;
+    }
     PyObject *res = t->st->server_takes_transport
         ? PyObject_CallMethod(server, "_attach", "O", op)
         : PyObject_CallMethod(server, "_attach", NULL);

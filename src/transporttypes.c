@@ -97,6 +97,33 @@ transport_inspect_server(core_state *st)
     return 0;
 }
 
+/* A socket object begins with its descriptor; one that is not initialised has none, and
+ * a new one the number that it gives. */
+static int
+transport_inspect_socket(core_state *st)
+{
+    Py_ssize_t offset = sizeof(PyObject);
+    PyTypeObject *type = (PyTypeObject *)st->socket_type;
+    if (type->tp_basicsize < offset + (Py_ssize_t)sizeof(int)) {
+        return 0;
+    }
+    PyObject *blank = type->tp_new(type, st->empty_tuple, NULL);
+    bool known = blank != NULL && *(int *)((char *)blank + offset) == -1;
+    Py_XDECREF(blank);
+    PyObject *sock = known ? PyObject_CallNoArgs(st->socket_type) : NULL;
+    if (sock != NULL) {
+        int fd = PyObject_AsFileDescriptor(sock);
+        if (fd >= 0 && *(int *)((char *)sock + offset) == fd) {
+            st->socket_fd_offset = offset;
+        }
+        PyObject *res = PyObject_CallMethod(sock, "close", NULL);
+        Py_XDECREF(res);
+        Py_DECREF(sock);
+    }
+    PyErr_Clear(); /* no sockets to be had: then they are asked each time */
+    return 0;
+}
+
 int
 transport_setup_types(PyObject *module, core_state *st)
 {
@@ -107,6 +134,9 @@ transport_setup_types(PyObject *module, core_state *st)
         [TRANSPORT_STREAM] = &st->StreamTransportType,
     };
     int rc = transport_inspect_server(st);
+    if (rc == 0) {
+        rc = transport_inspect_socket(st);
+    }
     if (rc == 0) {
         rc = transport_find_offset(bases);
     }

@@ -4,6 +4,9 @@ import asyncio
 import collections.abc
 import gc
 import io
+import os
+import re
+import select
 import socket
 import ssl
 import sys
@@ -97,6 +100,24 @@ def fill(sock):
             sock.send(DATA)
         except BlockingIOError:
             return
+
+
+def is_polled(fd):
+    """Tell whether any epoll instance would report *fd*, again and again."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
+                continue
+            with open(f"/proc/self/fdinfo/{name}") as info:
+                text = info.read()
+        except FileNotFoundError:
+            # The descriptor that listed the directory, closed by now.
+            continue
+        for watched, events in re.findall(r"tfd:\s*(\d+)\s+events:\s*(\w+)", text):
+            events = int(events, 16)
+            if int(watched) == fd and not events & select.EPOLLET:
+                return bool(events & (select.EPOLLIN | select.EPOLLOUT))
+    return False
 
 
 async def receive_all(loop, sock):
@@ -398,6 +419,75 @@ class TestCancelled:
             assert task.cancelled()
             two.send(b"data")
             assert await read(loop, one) == b"data"
+
+        run(main())
+
+
+class TestNothingIsPolled:
+    """Ready sockets that nobody waits for would have the loop spin."""
+
+    async def check(self, loop, one, two):
+        two.send(b"data")
+        # What is watched on purpose shows that the look is not in vain.
+        control, end = socket.socketpair()
+        with control, end:
+            loop.add_reader(control, int)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert is_polled(control.fileno())
+            assert not is_polled(one.fileno())
+            loop.remove_reader(control)
+        assert one.recv(10) == b"data"
+
+    def test_after_receiving(self, loop, run, pair, read):
+        one, two = pair
+
+        async def main():
+            task = asyncio.create_task(read(loop, one))
+            await asyncio.sleep(0)
+            two.send(b"data")
+            await task
+            await self.check(loop, one, two)
+
+        run(main())
+
+    def test_after_cancelling(self, loop, run, pair, read):
+        one, two = pair
+
+        async def main():
+            task = asyncio.create_task(read(loop, one))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await self.check(loop, one, two)
+
+        run(main())
+
+    def test_after_sending(self, loop, run, pair):
+        one, two = pair
+
+        async def main():
+            fill(one)
+            task = asyncio.create_task(loop.sock_sendall(one, b"last"))
+            await asyncio.sleep(0)
+            draining = asyncio.create_task(receive_all(loop, two))
+            await task
+            await self.check(loop, one, two)
+            one.shutdown(socket.SHUT_WR)
+            await draining
+
+        run(main())
+
+    def test_after_cancelling_to_send(self, loop, run, pair):
+        one, two = pair
+
+        async def main():
+            fill(one)
+            task = asyncio.create_task(loop.sock_sendall(one, b"last"))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await self.check(loop, one, two)
 
         run(main())
 

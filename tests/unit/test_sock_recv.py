@@ -292,7 +292,9 @@ class TestAddress:
 
     def check(self, loop, run, waits, name, one, send):
         send()
+        one.settimeout(DEADLINE)
         expected = one.recvfrom(100)[1]
+        one.setblocking(False)
 
         async def main():
             if not waits:

@@ -529,7 +529,7 @@ class TestSendto:
         one, two = udp_pair
         one.connect(one.getsockname())
         assert run(loop.sock_sendto(one, b"data", two.getsockname())) == 4
-        assert two.recv(10) == b"data"
+        assert run(loop.sock_recv(two, 10)) == b"data"
 
     def test_waits_for_room(self, loop, run, unix_datagrams):
         one, two = unix_datagrams
@@ -615,7 +615,7 @@ class TestSendto:
             one.setblocking(False)
             assert run(loop.sock_sendto(one, b"data", two.getsockname())) == 4
             assert one.calls == 3
-        assert two.recv(10) == b"DATA"
+        assert run(loop.sock_recv(two, 10)) == b"DATA"
 
     def test_stream_socket(self, loop, run):
         """A connected stream ignores the address, where the kernel does."""

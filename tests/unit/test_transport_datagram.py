@@ -1,9 +1,11 @@
 """Datagram transports: sending, receiving, flow control, closing."""
 
 import asyncio
+import contextvars
 import gc
 import logging
 import re
+import select
 import socket
 import sys
 import warnings
@@ -510,6 +512,9 @@ class TestSending:
             peer.close()
             transport.sendto(b"first")
             assert protocol.calls == [("made",)]
+            poll = select.poll()
+            poll.register(transport.get_extra_info("socket"), 0)
+            assert poll.poll(DEADLINE * 1000), "no error has arrived"
             transport.sendto(b"second")
             assert protocol.calls == [("made",), ("error", ConnectionRefusedError)]
 
@@ -1022,3 +1027,65 @@ class TestKindsOfSockets:
             assert got == [b"%d" % number for number in range(20)]
 
         run(main())
+
+
+variable = contextvars.ContextVar("variable", default="none")
+
+
+class TestContext:
+    """Which context the protocol's methods run in."""
+
+    class Seeing(Recorder):
+        def _record(self, *call):
+            super()._record(call[0], variable.get())
+
+    def test_of_who_made_it(self, run, endpoint, peer):
+        """So while it is open; closing is told in the context of who closes."""
+
+        async def main():
+            variable.set("made")
+            transport, protocol = await endpoint(self.Seeing)
+            variable.set("later")
+            for number in (1, 2):
+                peer.sendto(b"data", transport.get_extra_info("sockname"))
+                await protocol.until("datagram", number)
+            transport.close()
+            await protocol.until("lost")
+            assert protocol.calls == [
+                ("made", "made"),
+                ("datagram", "made"),
+                ("datagram", "made"),
+                ("lost", "later"),
+            ]
+
+        run(main())
+
+    def test_of_who_sends(self, run, endpoint, peer):
+        """An error at once is told within the call that it is of."""
+
+        async def main():
+            variable.set("made")
+            transport, protocol = await endpoint(self.Seeing)
+            variable.set("later")
+            transport.sendto(bytes(70_000), peer.getsockname())
+            assert protocol.called("error") == [("error", "later")]
+
+        run(main())
+
+
+class TestDebugMode:
+    def test_log(self, loop, run, endpoint, caplog):
+        loop.set_debug(True)
+
+        async def main():
+            transport, _ = await endpoint()
+            caplog.clear()
+            transport.pause_reading()
+            transport.resume_reading()
+            shown = re.escape(repr(transport).split()[0])
+            paused, resumed = caplog.messages
+            assert re.fullmatch(f"{shown} .* pauses reading", paused)
+            assert re.fullmatch(f"{shown} .* resumes reading", resumed)
+
+        with caplog.at_level(logging.DEBUG, "asyncio"):
+            run(main())

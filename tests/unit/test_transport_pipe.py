@@ -1,11 +1,13 @@
 """Pipe transports: reading, writing, flow control, closing."""
 
 import asyncio
+import contextvars
 import fcntl
 import gc
 import logging
 import os
 import pty
+import re
 import socket
 import sys
 import tty
@@ -941,3 +943,111 @@ class TestNoPipe:
                 assert protocol.calls == [("made",), ("lost", None)]
 
         run(main())
+
+
+variable = contextvars.ContextVar("variable", default="none")
+
+
+class TestContext:
+    """Which context the protocol's methods run in."""
+
+    class Seeing(Recorder):
+        def _record(self, *call):
+            super()._record(call[0], variable.get())
+
+    def test_reading(self, run, connect, pipe):
+        """That of who made it, the end included."""
+        reading, writing = pipe
+
+        async def main():
+            variable.set("made")
+            _, protocol = await connect.reader(reading, self.Seeing)
+            variable.set("later")
+            writing.write(b"data")
+            await protocol.until("data")
+            writing.close()
+            await protocol.until("lost")
+            assert protocol.calls == [
+                ("made", "made"),
+                ("data", "made"),
+                ("eof", "made"),
+                ("lost", "made"),
+            ]
+
+        run(main())
+
+    @pytest.mark.parametrize("which", ["reader", "writer"])
+    def test_closing(self, run, connect, pipe, which):
+        """That of who closes."""
+
+        async def main():
+            variable.set("made")
+            if which == "reader":
+                transport, protocol = await connect.reader(pipe[0], self.Seeing)
+            else:
+                transport, protocol = await connect.writer(pipe[1], self.Seeing)
+            variable.set("later")
+            transport.close()
+            await protocol.until("lost")
+            assert protocol.calls == [("made", "made"), ("lost", "later")]
+
+        run(main())
+
+
+class TestDebugMode:
+    def test_log(self, loop, run, connect, pipe, caplog):
+        loop.set_debug(True)
+        reading, writing = pipe
+
+        async def main():
+            transport, protocol = await connect.reader(reading)
+            caplog.clear()
+            transport.pause_reading()
+            transport.resume_reading()
+            writing.close()
+            await protocol.until("lost")
+            name = type(transport).__name__
+            for message, what in zip(
+                caplog.messages,
+                ("pauses reading", "resumes reading", "was closed by peer"),
+                strict=True,
+            ):
+                assert re.fullmatch(f"<{name} .*> {what}", message)
+
+        with caplog.at_level(logging.DEBUG, "asyncio"):
+            run(main())
+
+    def test_log_of_a_writer(self, loop, run, connect, pipe, caplog):
+        """The end is told, and the error of a write that failed."""
+        loop.set_debug(True)
+        reading, writing = pipe
+
+        async def main():
+            transport, protocol = await connect.writer(writing)
+            caplog.clear()
+            reading.close()
+            await protocol.until("lost")
+            [message] = caplog.messages
+            name = type(transport).__name__
+            assert re.fullmatch(f"<{name} .*> was closed by peer", message)
+
+        with caplog.at_level(logging.DEBUG, "asyncio"):
+            run(main())
+
+    def test_log_of_a_broken_pipe(self, loop, run, connect, pipe, caplog):
+        loop.set_debug(True)
+        reading, writing = pipe
+
+        async def main():
+            transport, protocol = await connect.writer(writing)
+            caplog.clear()
+            reading.close()
+            transport.write(b"data")
+            await protocol.until("lost")
+            [record] = caplog.records
+            assert record.getMessage().endswith("Fatal write error on pipe transport")
+            assert record.exc_info[0] is BrokenPipeError
+            caplog.clear()
+
+        with caplog.at_level(logging.DEBUG, "asyncio"):
+            run(main())
