@@ -49,6 +49,15 @@ PyErr_SetRaisedException(PyObject *exc)
 #define Py_HashPointer _Py_HashPointer
 #define PyObject_GetOptionalAttr _PyObject_LookupAttr
 
+/* As in 3.13: 1 and a new reference, or 0 and NULL when the object is gone. */
+static inline int
+PyWeakref_GetRef(PyObject *ref, PyObject **object)
+{
+    PyObject *found = PyWeakref_GetObject(ref);
+    *object = found == NULL || found == Py_None ? NULL : Py_NewRef(found);
+    return found == NULL ? -1 : *object != NULL;
+}
+
 #endif
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "compat.h"
 #include "future.h"
+#include "gen.h"
 
 typedef struct {
     PyObject_HEAD
@@ -119,25 +120,12 @@ FutureIter_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-/* Raises StopIteration(value); None goes without, as the end of any iterator. */
-static void
-stop_with_value(PyObject *value)
-{
-    if (value == Py_None) {
-        return;
-    }
-    PyObject *exc = PyObject_CallOneArg(PyExc_StopIteration, value);
-    if (exc != NULL) {
-        PyErr_SetRaisedException(exc);
-    }
-}
-
 static PyObject *
 FutureIter_iternext(PyObject *op)
 {
     PyObject *result;
     if (FutureIter_am_send(op, Py_None, &result) == PYGEN_RETURN) {
-        stop_with_value(result);
+        gen_stop(result);
         Py_CLEAR(result);
     }
     return result;
@@ -154,53 +142,15 @@ FutureIter_send(PyObject *op, PyObject *Py_UNUSED(value))
     return result;
 }
 
-/* throw(type[, value[, traceback]]), of which only the first form is not deprecated:
- * what it raises, it raises here, and the iterator is finished. */
+/* What it raises, it raises here, and the iterator is finished. */
 static PyObject *
 FutureIter_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected %s %d argument%s, got %zd",
-                     nargs < 1 ? "at least" : "at most", nargs < 1 ? 1 : 3,
-                     nargs < 1 ? "" : "s", nargs);
-        return NULL;
-    }
-#if PY_VERSION_HEX >= 0x030C0000
-    if (nargs > 1
-        && PyErr_WarnEx(PyExc_DeprecationWarning,
-                        "the (type, exc, tb) signature of throw() is deprecated, "
-                        "use the single-arg signature instead.",
-                        1)
-            < 0) {
-        return NULL;
-    }
-#endif
-    PyObject *type = args[0];
-    PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
-    PyObject *tb = nargs > 2 && args[2] != Py_None ? args[2] : NULL;
-    if (tb != NULL && !PyTraceBack_Check(tb)) {
-        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback");
-        return NULL;
-    }
-    if (PyExceptionClass_Check(type)) {
+    if (gen_raise_thrown(args, nargs) == 0) {
+        PyObject *exc = PyErr_GetRaisedException();
         Py_CLEAR(ITER(op)->future);
-        PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
-        return NULL;
+        PyErr_SetRaisedException(exc);
     }
-    if (!PyExceptionInstance_Check(type)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "exceptions must be classes deriving BaseException or "
-                        "instances of such a class");
-        return NULL;
-    }
-    if (value != NULL) {
-        PyErr_SetString(PyExc_TypeError,
-                        "instance exception may not have a separate value");
-        return NULL;
-    }
-    Py_CLEAR(ITER(op)->future);
-    tb = tb == NULL ? PyException_GetTraceback(type) : Py_NewRef(tb);
-    PyErr_Restore(Py_NewRef(PyExceptionInstance_Class(type)), Py_NewRef(type), tb);
     return NULL;
 }
 

@@ -154,6 +154,18 @@ loop_drop_all(LoopObject *self)
     self->read_buffer = NULL;
 }
 
+char *
+loop_read_buffer(LoopObject *self)
+{
+    if (UNLIKELY(self->read_buffer == NULL)) {
+        self->read_buffer = PyMem_RawMalloc(READ_BUFFER_SIZE);
+        if (self->read_buffer == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return self->read_buffer;
+}
+
 /* --- timers ------------------------------------------------------------------- */
 
 int64_t
@@ -252,6 +264,7 @@ static int
 loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
 {
     struct watch *w = watch_find(&self->watches, fd);
+    unsigned end = mask & POLL_END;
     mask &= w->mask;
     if (events != NULL) {
         PyObject *pair = Py_BuildValue("(iI)", fd, mask);
@@ -262,7 +275,7 @@ loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
     if (LIKELY(w->source != NULL)) {
         unsigned rest = mask & ~(w->reader ? POLL_READ : 0)
             & ~(w->writer ? POLL_WRITE : 0);
-        if (rest != 0 && source_event(self, w->source, rest) < 0) {
+        if (rest != 0 && source_event(self, w->source, rest | end) < 0) {
             return -1;
         }
         w = watch_find(&self->watches, fd);

@@ -43,6 +43,7 @@
     X(HOOK_GET_DEBUG, "get_debug")                                                     \
     X(HOOK_IS_RUNNING, "is_running")                                                   \
     X(HOOK_ENSURE_NO_TRANSPORT, "_ensure_fd_no_transport")                             \
+    X(HOOK_CREATE_FUTURE, "create_future")                                             \
     X(HOOK_ACCEPT, "_accept_connection")                                               \
     X(HOOK_ACCEPT_2, "_accept_connection2")                                            \
     X(HOOK_MAKE_SOCKET_TRANSPORT, "_make_socket_transport")
@@ -246,6 +247,10 @@ void loop_drop_all(LoopObject *self);
 void loop_release(LoopObject *self);
 /* In a child of fork: descriptors of its own, what was watched watched again. */
 int loop_after_fork(LoopObject *self);
+
+/* READ_BUFFER_SIZE bytes to read into, for a moment; NULL with MemoryError. */
+#define READ_BUFFER_SIZE (256 * 1024)
+char *loop_read_buffer(LoopObject *self);
 
 static inline int
 loop_own_poll(LoopObject *self)

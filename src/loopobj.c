@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "handle.h"
 #include "signal.h"
+#include "sockops.h"
 #include "source.h"
 #include "sys.h"
 
@@ -307,7 +308,10 @@ static PyMethodDef Loop_methods[] = {
     NAMED(remove_writer),
     FASTCALL(add_signal_handler),
     NAMED(remove_signal_handler),
-    NOARGS(create_future),
+#define SOCK_METHOD(name) FASTCALL(name),
+    SOCK_METHODS(SOCK_METHOD)
+#undef SOCK_METHOD
+        NOARGS(create_future),
     FASTCALL(create_task),
     NAMED(set_task_factory),
     NOARGS(get_task_factory),

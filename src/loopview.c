@@ -208,6 +208,14 @@ Loop__scheduled_add(PyObject *op, PyObject *handle)
     Py_RETURN_NONE;
 }
 
+/* What is looked for, and not only kept registered. */
+static unsigned
+wanted_of_watch(const struct watch *w)
+{
+    return (w->reader ? POLL_READ : 0) | (w->writer ? POLL_WRITE : 0)
+        | (w->source ? w->source->wanted : 0);
+}
+
 /* (fd, file or fd, mask, reader or None, writer or None). In references of its own:
  * to make a tuple can run Python code (until 3.11), which may drop the watch. */
 static PyObject *
@@ -216,7 +224,7 @@ describe_watch(int fd, const struct watch *w)
     PyObject *reader = Py_NewRef(w->reader ? w->reader : Py_None);
     PyObject *writer = Py_NewRef(w->writer ? w->writer : Py_None);
     PyObject *file = Py_XNewRef(w->file);
-    unsigned mask = w->mask;
+    unsigned mask = wanted_of_watch(w);
     PyObject *number = PyLong_FromLong(fd);
     PyObject *item = number == NULL
         ? NULL
@@ -236,7 +244,7 @@ Loop__watch_items(PyObject *op, PyObject *Py_UNUSED(ignored))
     PyObject *list = PyList_New(0);
     for (int fd = 0; list != NULL && fd < t->cap; fd++) {
         struct watch *w = watch_find(t, fd);
-        if (w == NULL) {
+        if (w == NULL || wanted_of_watch(w) == 0) {
             continue;
         }
         PyObject *item = describe_watch(fd, w);

@@ -5,6 +5,8 @@
 #include "handle.h"
 #include "loopobj.h"
 #include "registry.h"
+#include "sockops.h"
+#include "sockwait.h"
 #include "state.h"
 #include "server.h"
 #include "task.h"
@@ -64,9 +66,11 @@ make_constants(core_state *st)
     st->kw_loop = PyTuple_Pack(1, st->str_loop);
     st->kw_debug = PyTuple_Pack(1, st->str_debug);
     st->kw_context = PyTuple_Pack(1, st->str_context);
+    st->kw_resolve = PyTuple_Pack(4, st->str_family, st->str_type, st->str_proto,
+                                  st->str_loop);
     st->coroutine_types = PySet_New(NULL);
     return st->empty_tuple && st->kw_loop && st->kw_debug && st->kw_context
-            && st->coroutine_types
+            && st->kw_resolve && st->coroutine_types
         ? 0
         : -1;
 }
@@ -112,12 +116,14 @@ core_exec(PyObject *module)
     st->handle_free_max = HANDLE_FREELIST_MAX;
     st->future_free_max = FUTURE_FREELIST_MAX;
     st->iter_free_max = FUTURE_ITER_FREELIST_MAX;
+    st->sockcall_free_max = SOCKCALL_FREELIST_MAX;
     if (intern_names(st) < 0 || import_objects(st) < 0 || make_constants(st) < 0
         || inspect_asyncio(st) < 0 || handle_setup_types(module, st) < 0
         || loop_setup_type(module, st) < 0 || registry_setup(module, st) < 0
         || future_setup_types(module, st) < 0 || registry_inspect_types(st) < 0
         || task_inspect_base(st) < 0 || transport_setup_types(module, st) < 0
-        || listener_setup_type(module, st) < 0 || clients_setup_type(module, st) < 0) {
+        || listener_setup_type(module, st) < 0 || sockwait_setup_type(module, st) < 0
+        || sockcall_setup_type(module, st) < 0 || clients_setup_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
@@ -140,12 +146,14 @@ static PyObject *
 core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *st = state_of(module);
-    return Py_BuildValue(
-        "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop", st->live_loops, "Handle",
-        st->live_handles[HANDLE_PLAIN], "TimerHandle", st->live_handles[HANDLE_TIMER],
-        "ThreadSafeHandle", st->live_handles[HANDLE_THREADSAFE], "Future",
-        st->live_futures[0], "Task", st->live_futures[1], "FutureIter", st->live_iters,
-        "Transport", st->live_transports, "Listener", st->live_listeners);
+    return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop",
+                         st->live_loops, "Handle", st->live_handles[HANDLE_PLAIN],
+                         "TimerHandle", st->live_handles[HANDLE_TIMER],
+                         "ThreadSafeHandle", st->live_handles[HANDLE_THREADSAFE],
+                         "Future", st->live_futures[0], "Task", st->live_futures[1],
+                         "FutureIter", st->live_iters, "SockCall", st->live_sockcalls,
+                         "SockPort", st->live_ports, "Transport", st->live_transports,
+                         "Listener", st->live_listeners);
 }
 
 /* _adopt(cls): see loop_adopt_class(). */
@@ -195,8 +203,8 @@ void
 state_free_if_dead(core_state *st)
 {
     if (LIKELY(!st->orphaned) || st->live_loops > 0 || st->live_futures[0] > 0
-        || st->live_futures[1] > 0 || st->live_iters > 0 || st->live_transports > 0
-        || st->live_listeners > 0) {
+        || st->live_futures[1] > 0 || st->live_iters > 0 || st->live_sockcalls > 0
+        || st->live_ports > 0 || st->live_transports > 0 || st->live_listeners > 0) {
         return;
     }
     for (int kind = 0; kind < HANDLE_KINDS; kind++) {
@@ -217,9 +225,11 @@ core_free(void *module)
     if (st != NULL) {
         st->orphaned = true;
         st->handle_free_max = st->future_free_max = st->iter_free_max = 0;
+        st->sockcall_free_max = 0;
         handle_clear_freelists(st);
         future_clear_freelists(st);
         future_clear_iter_freelist(st);
+        sockcall_clear_freelist(st);
         state_free_if_dead(st);
     }
 }

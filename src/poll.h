@@ -21,6 +21,9 @@
 #define POLL_WRITE 2u
 /* With these: told once for each change, not as long as it lasts. */
 #define POLL_EDGE 4u
+/* In events of what is watched with POLL_READ | POLL_EDGE, with POLL_READ: there is
+ * more to come than the data before it: an end, an error, or urgent data. */
+#define POLL_END 8u
 
 #define POLL_FOREVER INT64_C(-1)
 

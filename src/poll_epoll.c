@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define CAP_MIN HARD_OR(1, 256)
+#define EXTRA_EVENTS ((uint32_t)(EPOLLRDHUP | EPOLLPRI))
 
 static int
 epoll_fresh(struct poll *p)
@@ -68,7 +69,8 @@ epoll_change(struct poll *p, int op, int fd, unsigned mask, uint32_t tag)
 {
     struct epoll_event ev = {
         .events = (mask & POLL_READ ? EPOLLIN : 0) | (mask & POLL_WRITE ? EPOLLOUT : 0)
-            | (mask & POLL_EDGE ? (uint32_t)EPOLLET : 0),
+            | (mask & POLL_EDGE ? (uint32_t)EPOLLET : 0)
+            | ((mask & POLL_READ) && (mask & POLL_EDGE) ? EXTRA_EVENTS : 0),
         .data.u64 = (uint64_t)tag << 32 | (uint32_t)fd,
     };
     return epoll_ctl(p->fd, op, fd, &ev) < 0 ? -errno : 0;
@@ -133,8 +135,10 @@ poll_event(const struct poll *p, int i, int *fd, uint32_t *tag)
     struct epoll_event ev = p->events[i];
     *fd = (int)(uint32_t)ev.data.u64;
     *tag = (uint32_t)(ev.data.u64 >> 32);
+    uint32_t usual = ev.events & ~EXTRA_EVENTS;
     return (ev.events & ~(uint32_t)EPOLLOUT ? POLL_READ : 0)
-        | (ev.events & ~(uint32_t)EPOLLIN ? POLL_WRITE : 0);
+        | (usual & ~(uint32_t)EPOLLIN ? POLL_WRITE : 0)
+        | (ev.events & ~(uint32_t)(EPOLLIN | EPOLLOUT) ? POLL_END : 0);
 }
 
 void

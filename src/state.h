@@ -16,6 +16,7 @@
 #define HANDLE_FREELIST_MAX HARD_OR(0, 4096)
 #define FUTURE_FREELIST_MAX HARD_OR(0, 2048)
 #define FUTURE_ITER_FREELIST_MAX HARD_OR(0, 256)
+#define SOCKCALL_FREELIST_MAX HARD_OR(0, 64)
 
 /* Kinds of handles. The first two are asyncio's; the third is what asyncio's
  * call_soon_threadsafe() returns from Python 3.14 on. */
@@ -119,7 +120,18 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(slow_callback_duration)                                                          \
     X(submit)                                                                          \
     X(throw)                                                                           \
-    X(time)
+    X(time)                                                                            \
+    X(_ensure_resolved)                                                                \
+    X(_warn_unawaited_coroutine)                                                       \
+    X(accept)                                                                          \
+    X(connect)                                                                         \
+    X(family)                                                                          \
+    X(gettimeout)                                                                      \
+    X(proto)                                                                           \
+    X(recvfrom)                                                                        \
+    X(sendto)                                                                          \
+    X(setblocking)                                                                     \
+    X(type)
 
 /* Objects of other modules: field, module, attribute. */
 #define STATE_IMPORTS(X)                                                               \
@@ -154,6 +166,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(SelectorSocketTransport, "asyncio.selector_events", "_SelectorSocketTransport")  \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")  \
     X(socket_type, "socket", "socket")                                                 \
+    X(c_socket_type, "_socket", "socket")                                              \
     X(signal_module, "signal", NULL)                                                   \
     X(sighandler_noop, "asyncio.unix_events", "_sighandler_noop")                      \
     X(sys_module, "sys", NULL)
@@ -166,6 +179,10 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(FutureType)                                                                      \
     X(TaskType)                                                                        \
     X(FutureIterType)                                                                  \
+    X(SockCallType)                                                                    \
+    X(SockPortType)                                                                    \
+    X(socket_fileno)                                                                   \
+    X(socket_gettimeout)                                                               \
     X(TaskStepType)                                                                    \
     X(TaskRefType)                                                                     \
     X(StreamTransportType)                                                             \
@@ -193,7 +210,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(iscoroutinefunction)                                                             \
     X(kw_context)                                                                      \
     X(kw_debug)                                                                        \
-    X(kw_loop)
+    X(kw_loop)                                                                         \
+    X(kw_resolve)
 
 struct loop_object;
 
@@ -215,13 +233,17 @@ struct core_state {
     int handle_free[HANDLE_KINDS];
     int handle_free_max; /* 0 once orphaned */
 
-    /* The same for futures, then for tasks, and for the iterators of futures. */
+    /* The same for futures, then for tasks, for the iterators of futures, and for
+     * operations on sockets. */
     PyObject *future_freelist[2];
     int future_free[2];
     int future_free_max;
     PyObject *iter_freelist;
     int iter_free;
     int iter_free_max;
+    PyObject *sockcall_freelist;
+    int sockcall_free;
+    int sockcall_free_max;
 
     /* What the engine knows of tasks: how to run one that is on the ready ring, what
      * stands for it there in Python's eyes (a handle, which the task gives its place
@@ -236,6 +258,10 @@ struct core_state {
     /* The same for a moment, after which most likely the next task is stepped: it costs
      * no allocation. */
     void (*task_pause)(struct loop_object *loop);
+
+    /* The version of socket.socket's type when its methods were last looked at, and
+     * were its own. */
+    unsigned socket_tag;
 
     uint64_t task_counter; /* of tasks without a name */
     Py_ssize_t future_dict_offset; /* of the instance's __dict__; may be negative */
@@ -252,6 +278,8 @@ struct core_state {
     Py_ssize_t live_loops;
     Py_ssize_t live_futures[2]; /* futures, then tasks */
     Py_ssize_t live_iters;
+    Py_ssize_t live_sockcalls;
+    Py_ssize_t live_ports;
     Py_ssize_t live_transports;
     Py_ssize_t live_listeners;
 

@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#define READ_SIZE (256 * 1024)
 /* Reads of more than this are likely to be followed by more of their kind. */
 #define READ_LARGE (32 * 1024)
 #define CORK_MAX HARD_OR(16, 32 * 1024)
@@ -524,18 +523,14 @@ static const char read_error[] = "Fatal read error on socket transport";
 static Py_ssize_t
 stream_recv_bytes(TransportData *t, PyObject **data)
 {
-    LoopObject *loop = transport_loop(t);
+    char *buffer = loop_read_buffer(transport_loop(t));
     *data = NULL;
-    if (loop->read_buffer == NULL) {
-        loop->read_buffer = PyMem_RawMalloc(READ_SIZE);
-        if (loop->read_buffer == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
+    if (buffer == NULL) {
+        return -1;
     }
-    Py_ssize_t n = stream_recv(transport_fd(t), loop->read_buffer, READ_SIZE);
+    Py_ssize_t n = stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
     if (n > 0) {
-        *data = PyBytes_FromStringAndSize(loop->read_buffer, n);
+        *data = PyBytes_FromStringAndSize(buffer, n);
         return *data == NULL ? -1 : n;
     }
     return n;

@@ -50,6 +50,26 @@ sys_read(int fd, void *data, size_t size)
     return n < 0 ? -errno : n;
 }
 
+Py_ssize_t
+sys_recv(int fd, void *data, size_t size, int flags)
+{
+    ssize_t n;
+    do {
+        n = recv(fd, data, size, flags | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+Py_ssize_t
+sys_send(int fd, const void *data, size_t size, int flags)
+{
+    ssize_t n;
+    do {
+        n = send(fd, data, size, flags | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
 void
 sys_close(int *fd)
 {

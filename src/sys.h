@@ -35,6 +35,9 @@ void sys_eventfd_drain(int fd);
 int sys_socketpair(int fds[2]);
 /* Reads up to `size` bytes; -EAGAIN when there is nothing to read. */
 Py_ssize_t sys_read(int fd, void *data, size_t size);
+/* recv() and send() that never block: -EAGAIN. */
+Py_ssize_t sys_recv(int fd, void *data, size_t size, int flags);
+Py_ssize_t sys_send(int fd, const void *data, size_t size, int flags);
 /* Closes `*fd` unless it is -1, and sets it to -1. */
 void sys_close(int *fd);
 

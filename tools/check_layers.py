@@ -10,13 +10,13 @@ from pathlib import Path
 
 # From the bottom up: the stems of the files in each layer.
 LAYERS = (
-    "base compat list heap ring state err buf args mro wqueue",
+    "base compat list heap ring state err buf args gen mro wqueue",
     "sys addr poll poll_epoll",
     "loop loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport transportstart transportextra transportobj transporttypes"
     " clients stream datagram pipe",
-    "server tls sockops resolve process",
+    "server tls sockops sockcall sockwait resolve process",
     "module loopobj looprun loopcalls loopservice looptransport loopview",
 )
 MAX_LINES = 800
