@@ -87,6 +87,8 @@ extern const char Loop_call_exception_handler_doc[];
 extern const char Loop_get_debug_doc[], Loop_set_debug_doc[];
 
 PyObject *Loop__make_socket_transport(FASTCALL_ARGS);
+PyObject *Loop__make_read_pipe_transport(FASTCALL_ARGS);
+PyObject *Loop__make_write_pipe_transport(FASTCALL_ARGS);
 PyObject *Loop__start_serving(FASTCALL_ARGS);
 PyObject *Loop__transport_fds(PyObject *op, PyObject *ignored);
 PyObject *Loop__transport_hide(PyObject *op, PyObject *args);

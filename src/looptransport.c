@@ -50,15 +50,21 @@ all_args(PyObject **given, Py_ssize_t count)
     return tuple;
 }
 
-/* Whether asyncio.selector_events has its own class still. */
+/* Whether asyncio's module has its own class still. */
 static bool
-is_unpatched(core_state *st)
+is_unpatched(PyObject *module, const char *name, PyObject *original)
 {
-    PyObject *type = PyObject_GetAttrString(st->selector_events,
-                                            "_SelectorSocketTransport");
+    PyObject *type = PyObject_GetAttrString(module, name);
     PyErr_Clear();
     Py_XDECREF(type);
-    return type == st->SelectorSocketTransport;
+    return type == original;
+}
+
+static bool
+sockets_are_unpatched(core_state *st)
+{
+    return is_unpatched(st->selector_events, "_SelectorSocketTransport",
+                        st->SelectorSocketTransport);
 }
 
 /* --- transports --------------------------------------------------------------- */
@@ -74,7 +80,7 @@ Loop__make_socket_transport(FASTCALL_ARGS)
     if (!sort_args(names, args, nargs, kwnames, given) || given[SOCK] == NULL
         || given[PROTOCOL] == NULL
         || (PyObject *)Py_TYPE(given[SOCK]) != self->st->socket_type
-        || !loop_watches_natively(self) || !is_unpatched(self->st)) {
+        || !loop_watches_natively(self) || !sockets_are_unpatched(self->st)) {
         return loop_call_base(self, "_make_socket_transport", args, nargs, kwnames);
     }
     for (int i = WAITER; i < COUNT; i++) {
@@ -86,6 +92,50 @@ Loop__make_socket_transport(FASTCALL_ARGS)
     return transport_new_for_socket(self->st, op, given[SOCK], given[PROTOCOL],
                                     given[WAITER], given[EXTRA], given[SERVER],
                                     given[CONTEXT]);
+}
+
+static PyObject *
+make_pipe_transport(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames, enum transport_kind kind, const char *method)
+{
+    enum { PIPE, PROTOCOL, WAITER, EXTRA, COUNT };
+    static const char *const names[] = {"pipe", "protocol", "waiter", "extra", NULL};
+    PyObject *given[COUNT], *op = NULL;
+    if (sort_args(names, args, nargs, kwnames, given) && given[PIPE] != NULL
+        && given[PROTOCOL] != NULL && loop_watches_natively(self)) {
+        PyObject *extra = given[EXTRA] == Py_None ? NULL : given[EXTRA];
+        PyObject *waiter = given[WAITER] == Py_None ? NULL : given[WAITER];
+        if (extra == NULL || PyDict_Check(extra)) {
+            op = pipe_connect(self, kind, given[PIPE], given[PROTOCOL], waiter, extra);
+        }
+    }
+    return op != NULL || PyErr_Occurred()
+        ? op
+        : loop_call_base(self, method, args, nargs, kwnames);
+}
+
+PyObject *
+Loop__make_read_pipe_transport(FASTCALL_ARGS)
+{
+    LoopObject *self = LOOP(op);
+    core_state *st = self->st;
+    static const char method[] = "_make_read_pipe_transport";
+    return is_unpatched(st->unix_events, "_UnixReadPipeTransport",
+                        st->UnixReadPipeTransport)
+        ? make_pipe_transport(self, args, nargs, kwnames, TRANSPORT_READ_PIPE, method)
+        : loop_call_base(self, method, args, nargs, kwnames);
+}
+
+PyObject *
+Loop__make_write_pipe_transport(FASTCALL_ARGS)
+{
+    LoopObject *self = LOOP(op);
+    core_state *st = self->st;
+    static const char method[] = "_make_write_pipe_transport";
+    return is_unpatched(st->unix_events, "_UnixWritePipeTransport",
+                        st->UnixWritePipeTransport)
+        ? make_pipe_transport(self, args, nargs, kwnames, TRANSPORT_WRITE_PIPE, method)
+        : loop_call_base(self, method, args, nargs, kwnames);
 }
 
 /* --- servers ------------------------------------------------------------------ */
@@ -109,7 +159,7 @@ Loop__start_serving(FASTCALL_ARGS)
     int native = sorted && given[FACTORY] != NULL && given[SOCK] != NULL
         && (given[SSL] == NULL || given[SSL] == Py_None) && loop_watches_natively(self)
         && !loop_hooked(self, HOOK_ACCEPT | HOOK_ACCEPT_2 | HOOK_MAKE_SOCKET_TRANSPORT)
-        && is_unpatched(self->st);
+        && sockets_are_unpatched(self->st);
     if (native) {
         native = listener_can_serve(self, given[SOCK]);
     }

@@ -160,6 +160,10 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")     \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                \
     X(AsyncioTransport, "asyncio.transports", "_FlowControlMixin")                     \
+    X(ReadTransport, "asyncio.transports", "ReadTransport")                            \
+    X(unix_events, "asyncio", "unix_events")                                           \
+    X(UnixReadPipeTransport, "asyncio.unix_events", "_UnixReadPipeTransport")          \
+    X(UnixWritePipeTransport, "asyncio.unix_events", "_UnixWritePipeTransport")        \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                       \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")                            \
     X(selector_events, "asyncio", "selector_events")                                   \
@@ -186,6 +190,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(TaskStepType)                                                                    \
     X(TaskRefType)                                                                     \
     X(StreamTransportType)                                                             \
+    X(ReadPipeTransportType)                                                           \
+    X(WritePipeTransportType)                                                          \
     X(ListenerType)                                                                    \
     X(ServerType)                                                                      \
     X(futures_dict)                                                                    \

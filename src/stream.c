@@ -227,23 +227,6 @@ stream_write_lost(TransportData *t)
 }
 
 static int
-check_data(PyObject *data)
-{
-    if (LIKELY(PyBytes_CheckExact(data)) || PyBytes_Check(data)
-        || PyByteArray_Check(data) || PyMemoryView_Check(data)) {
-        return 0;
-    }
-#if PY_VERSION_HEX >= 0x030E0000
-    const char *expected = "a bytes, bytearray, or memoryview object";
-#else
-    const char *expected = "a bytes-like object";
-#endif
-    PyErr_Format(PyExc_TypeError, "data argument must be %s, not '%s'", expected,
-                 _PyType_Name(Py_TYPE(data)));
-    return -1;
-}
-
-static int
 check_may_write(TransportData *t, const char *after_eof, const char *in_sendfile)
 {
     if (UNLIKELY(t->eof || t->empty_waiter != NULL)) {
@@ -288,7 +271,7 @@ static PyObject *
 Stream_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *data = args_parse_one(&write_spec, args, nargs, kwnames);
-    if (data == NULL || check_data(data) < 0
+    if (data == NULL || transport_check_data(data) < 0
         || check_may_write(TRANSPORT(op), "Cannot call write() after write_eof()",
                            "unable to write; sendfile is in progress")
             < 0
@@ -627,25 +610,6 @@ stream_read_buffer(PyObject *op)
     return 0;
 }
 
-/* In that context; what cannot be entered is reported as asyncio's handles do. */
-static int
-stream_run_in(PyObject *op, PyObject *context, int (*run)(PyObject *))
-{
-    if (UNLIKELY(context == NULL)) {
-        return run(op);
-    }
-    Py_INCREF(context);
-    int rc = PyContext_Enter(context);
-    if (rc == 0) {
-        rc = run(op);
-        if (PyContext_Exit(context) < 0) {
-            rc = -1;
-        }
-    }
-    Py_DECREF(context);
-    return rc;
-}
-
 static int
 stream_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
 {
@@ -654,11 +618,11 @@ stream_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     int rc = 0;
     /* What is not wanted any more since the event came. */
     if (mask & s->wanted & POLL_READ && t->conn_lost == 0) {
-        rc = stream_run_in(op, t->read_context,
-                           t->buffered ? stream_read_buffer : stream_read_data);
+        rc = transport_run_in(op, t->read_context,
+                              t->buffered ? stream_read_buffer : stream_read_data);
     }
     if (rc == 0 && mask & s->wanted & POLL_WRITE) {
-        rc = stream_run_in(op, t->write_context, stream_run_write);
+        rc = transport_run_in(op, t->write_context, stream_run_write);
     }
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "compat.h"
 #include "handle.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 Py_ssize_t transport_offset;
@@ -16,12 +17,16 @@ transport_type(core_state *st, enum transport_kind kind)
 {
     PyObject *types[TRANSPORT_KINDS] = {
         [TRANSPORT_STREAM] = st->StreamTransportType,
+        [TRANSPORT_READ_PIPE] = st->ReadPipeTransportType,
+        [TRANSPORT_WRITE_PIPE] = st->WritePipeTransportType,
     };
     return (PyTypeObject *)types[kind];
 }
 
 static const struct source_kind *const source_kinds[TRANSPORT_KINDS] = {
     [TRANSPORT_STREAM] = &stream_kind,
+    [TRANSPORT_READ_PIPE] = &read_pipe_kind,
+    [TRANSPORT_WRITE_PIPE] = &write_pipe_kind,
 };
 
 PyObject *
@@ -242,8 +247,8 @@ transport_debug(TransportData *t)
     return t->loop == NULL ? 0 : loop_get_debug(t->st, t->loop);
 }
 
-void
-transport_log(PyObject *op, const char *format)
+static void
+transport_log_by(PyObject *op, const char *method, const char *format)
 {
     TransportData *t = TRANSPORT(op);
     int debug = transport_debug(t);
@@ -252,12 +257,24 @@ transport_log(PyObject *op, const char *format)
         : NULL;
     PyObject *res = logger == NULL
         ? NULL
-        : PyObject_CallMethod(logger, "debug", "sO", format, op);
+        : PyObject_CallMethod(logger, method, "sO", format, op);
     Py_XDECREF(logger);
     Py_XDECREF(res);
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(op);
     }
+}
+
+void
+transport_log(PyObject *op, const char *format)
+{
+    transport_log_by(op, "debug", format);
+}
+
+void
+transport_log_info(PyObject *op, const char *format)
+{
+    transport_log_by(op, "info", format);
 }
 
 int
@@ -322,12 +339,33 @@ transport_report_steal(PyObject *op, PyObject *context)
     return res == NULL ? -1 : 0;
 }
 
+/* Whether asyncio only logs it, in debug mode: an error of the system. What reads pipes
+ * expects just EIO, which is how a terminal ends. -1 on error. */
+static int
+error_is_usual(const TransportData *t, PyObject *exc)
+{
+    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)
+        || t->kind != TRANSPORT_READ_PIPE) {
+        return PyErr_GivenExceptionMatches(exc, PyExc_OSError);
+    }
+    PyObject *number = PyObject_GetAttrString(exc, "errno");
+    PyObject *wanted = number == NULL ? NULL : PyLong_FromLong(EIO);
+    int usual = wanted == NULL ? -1 : PyObject_RichCompareBool(number, wanted, Py_EQ);
+    Py_XDECREF(number);
+    Py_XDECREF(wanted);
+    return usual;
+}
+
 /* With the exception as the one being handled, as in an except clause. */
 static int
 transport_report_fatal(PyObject *op, PyObject *exc, PyObject *message)
 {
     TransportData *t = TRANSPORT(op);
-    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)) {
+    int usual = error_is_usual(t, exc);
+    if (usual < 0) {
+        return -1;
+    }
+    if (!usual) {
         return transport_report_steal(
             op,
             Py_BuildValue("{s:O,s:O,s:O,s:O}", "message", message, "exception", exc,
@@ -395,6 +433,24 @@ transport_call(TransportData *t, PyObject *name, PyObject **argv, size_t nargs)
         name, argv + 1, (nargs + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(protocol);
     return res;
+}
+
+int
+transport_run_in(PyObject *op, PyObject *context, int (*run)(PyObject *))
+{
+    if (UNLIKELY(context == NULL)) {
+        return run(op);
+    }
+    Py_INCREF(context);
+    int rc = PyContext_Enter(context);
+    if (rc == 0) {
+        rc = run(op);
+        if (PyContext_Exit(context) < 0) {
+            rc = -1;
+        }
+    }
+    Py_DECREF(context);
+    return rc;
 }
 
 int
@@ -481,7 +537,8 @@ transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
         PyErr_Clear();
         callback = Py_NewRef(method_of);
     }
-    PyObject *handle = handle_new(t->st, HANDLE_PLAIN, loop, callback, &arg, 1, NULL);
+    PyObject *handle = handle_new(t->st, HANDLE_PLAIN, loop, callback, &arg,
+                                  arg != NULL, NULL);
     Py_DECREF(callback);
     if (handle == NULL) {
         Py_DECREF(exc);

@@ -65,6 +65,7 @@ typedef struct {
     int type; /* of the socket: SOCK_STREAM... */
     int proto;
     unsigned conn_lost; /* connection_lost() is scheduled; counts useless writes */
+    unsigned useless; /* writers of pipes count them here: they begin with close() */
     uint8_t kind; /* enum transport_kind */
     uint8_t start; /* START_MADE... */
     sa_family_t family; /* of the socket; AF_UNSPEC: none, or not known */
@@ -117,6 +118,10 @@ PyObject *transport_new_for_socket(core_state *st, PyObject *loop, PyObject *soc
                                    PyObject *protocol, PyObject *waiter,
                                    PyObject *extra, PyObject *server,
                                    PyObject *context);
+/* A started transport over a pipe object. waiter and extra (a dict) may be NULL. NULL
+ * without an exception: asyncio's own has to do, as the descriptor is in use. */
+PyObject *pipe_connect(LoopObject *loop, enum transport_kind kind, PyObject *pipe,
+                       PyObject *protocol, PyObject *waiter, PyObject *extra);
 /* Tells the server of a new connection, and remembers it. */
 int transport_attach_server(PyObject *op, PyObject *server);
 /* The same for a native server (clients.c), whose transport owns it already. */
@@ -136,8 +141,8 @@ void Transport_finalize(PyObject *op);
 /* --- what they do ------------------------------------------------------------- */
 
 /* The kinds' own. */
-extern const struct source_kind stream_kind;
-extern PyType_Slot stream_slots[];
+extern const struct source_kind stream_kind, read_pipe_kind, write_pipe_kind;
+extern PyType_Slot stream_slots[], read_pipe_slots[], write_pipe_slots[];
 
 #define TRANSPORT_SLOTS                                                                \
     {Py_tp_dealloc, Transport_dealloc}, {Py_tp_traverse, Transport_traverse},          \
@@ -180,8 +185,8 @@ void transport_release_fd(TransportData *t);
 void transport_tell_server(PyObject *op);
 /* The ring's turn, while there is something of transport_start() left to do. */
 int transport_run_start(PyObject *op);
-/* Reports the exception being raised as that of the callback method_of.name(arg), which
- * asyncio has given to call_soon(). Results as of handle_run(). */
+/* Reports the exception being raised as that of the callback method_of.name(arg), or
+ * name() for NULL, which asyncio has a handle call. Results as of handle_run(). */
 int transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
                               PyObject *name, PyObject *arg);
 /* loop.call_soon(callback, arg, arg2), both perhaps NULL, with the transport's context;
@@ -190,6 +195,8 @@ int transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *ar
                               PyObject *arg2);
 /* logger.debug(format, self), in debug mode only; errors are reported as unraisable. */
 void transport_log(PyObject *op, const char *format);
+/* The same with logger.info(). */
+void transport_log_info(PyObject *op, const char *format);
 /* logger.warning(text); -1 on error. */
 int transport_warn(TransportData *t, const char *text);
 
@@ -197,6 +204,8 @@ int transport_warn(TransportData *t, const char *text);
  * reference, or NULL with an exception. */
 PyObject *transport_call(TransportData *t, PyObject *name, PyObject **argv,
                          size_t nargs);
+/* run(op) in that context; NULL: in the one that is current. */
+int transport_run_in(PyObject *op, PyObject *context, int (*run)(PyObject *));
 /* An error that ends the loop: SystemExit or KeyboardInterrupt is being raised. */
 bool transport_error_is_exit(void);
 /* Reports the exception being raised as asyncio's _fatal_error() does, and closes by
@@ -277,6 +286,24 @@ PyObject *Transport__ready(PyObject *op, PyObject *ignored);
 PyObject *Transport__read_ready(PyObject *op, PyObject *ignored);
 PyObject *Transport__write_ready(PyObject *op, PyObject *ignored);
 PyObject *Transport_repr(PyObject *op);
+PyObject *Transport_get__extra(PyObject *op, void *closure);
+PyObject *Transport_get__high_water(PyObject *op, void *closure);
+PyObject *Transport_get__low_water(PyObject *op, void *closure);
+/* closure: the offset of a PyObject *, which NULL reads as None; of a bool. */
+PyObject *Transport_get_field(PyObject *op, void *closure);
+PyObject *Transport_get_flag(PyObject *op, void *closure);
+
+/* TypeError for what write() does not take. */
+int transport_check_data(PyObject *data);
+
+#define TRANSPORT_FIELD(attr, field)                                                   \
+    {attr, Transport_get_field, NULL, NULL, (void *)offsetof(TransportData, field)}
+#define TRANSPORT_FLAG(attr, field)                                                    \
+    {attr, Transport_get_flag, NULL, NULL, (void *)offsetof(TransportData, field)}
+#define TRANSPORT_WRITE_GETSET                                                         \
+    {"_high_water", Transport_get__high_water, NULL, NULL, NULL},                      \
+        {"_low_water", Transport_get__low_water, NULL, NULL, NULL},                    \
+        TRANSPORT_FLAG("_protocol_paused", protocol_paused)
 
 #define TRANSPORT_COMMON_METHODS                                                       \
     {"close", Transport_close, METH_NOARGS, Transport_close_doc},                      \

@@ -239,6 +239,25 @@ Transport_is_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(transport_is_reading(TRANSPORT(op)));
 }
 
+/* --- writing ------------------------------------------------------------------ */
+
+int
+transport_check_data(PyObject *data)
+{
+    if (LIKELY(PyBytes_CheckExact(data)) || PyBytes_Check(data)
+        || PyByteArray_Check(data) || PyMemoryView_Check(data)) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030E0000
+    const char *expected = "a bytes, bytearray, or memoryview object";
+#else
+    const char *expected = "a bytes-like object";
+#endif
+    PyErr_Format(PyExc_TypeError, "data argument must be %s, not '%s'", expected,
+                 _PyType_Name(Py_TYPE(data)));
+    return -1;
+}
+
 /* --- flow control ------------------------------------------------------------- */
 
 /* `high >= low >= 0`, and both as sizes. */
@@ -329,8 +348,8 @@ Transport_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 /* --- attributes --------------------------------------------------------------- */
 
-static PyObject *
-get__extra(PyObject *op, void *Py_UNUSED(closure))
+PyObject *
+Transport_get__extra(PyObject *op, void *Py_UNUSED(closure))
 {
     return Py_XNewRef(transport_extra(op));
 }
@@ -345,17 +364,15 @@ get__sock(PyObject *op, void *Py_UNUSED(closure))
     return flush_first(op) < 0 ? NULL : Py_XNewRef(transport_file(op));
 }
 
-/* closure: the offset of a PyObject *; NULL there reads as None. */
-static PyObject *
-get_field(PyObject *op, void *closure)
+PyObject *
+Transport_get_field(PyObject *op, void *closure)
 {
     PyObject *value = *(PyObject **)((char *)TRANSPORT(op) + (size_t)closure);
     return Py_NewRef(value ? value : Py_None);
 }
 
-/* closure: the offset of a bool. */
-static PyObject *
-get_flag(PyObject *op, void *closure)
+PyObject *
+Transport_get_flag(PyObject *op, void *closure)
 {
     return PyBool_FromLong(*(bool *)((char *)TRANSPORT(op) + (size_t)closure));
 }
@@ -372,41 +389,34 @@ get__sock_fd(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromLong(TRANSPORT(op)->shown_fd);
 }
 
-static PyObject *
-get__high_water(PyObject *op, void *Py_UNUSED(closure))
+PyObject *
+Transport_get__high_water(PyObject *op, void *Py_UNUSED(closure))
 {
     return PyLong_FromSsize_t(TRANSPORT(op)->high);
 }
 
-static PyObject *
-get__low_water(PyObject *op, void *Py_UNUSED(closure))
+PyObject *
+Transport_get__low_water(PyObject *op, void *Py_UNUSED(closure))
 {
     return PyLong_FromSsize_t(TRANSPORT(op)->low);
 }
 
-#define FIELD(attr, field)                                                             \
-    {attr, get_field, NULL, NULL, (void *)offsetof(TransportData, field)}
-#define FLAG(attr, field)                                                              \
-    {attr, get_flag, NULL, NULL, (void *)offsetof(TransportData, field)}
-
 PyGetSetDef Transport_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {"_extra", get__extra, NULL, NULL, NULL},
+    {"_extra", Transport_get__extra, NULL, NULL, NULL},
     {"_sock", get__sock, NULL, NULL, NULL},
     {"_sock_fd", get__sock_fd, NULL, NULL, NULL},
     {"_conn_lost", get__conn_lost, NULL, NULL, NULL},
-    {"_high_water", get__high_water, NULL, NULL, NULL},
-    {"_low_water", get__low_water, NULL, NULL, NULL},
-    FIELD("_loop", loop),
-    FIELD("_protocol", protocol),
-    FIELD("_server", server),
-    FIELD("_context", context),
-    FIELD("_empty_waiter", empty_waiter),
-    FLAG("_closing", closing),
-    FLAG("_paused", paused),
-    FLAG("_eof", eof),
-    FLAG("_protocol_paused", protocol_paused),
-    FLAG("_protocol_connected", protocol_connected),
+    TRANSPORT_WRITE_GETSET,
+    TRANSPORT_FIELD("_loop", loop),
+    TRANSPORT_FIELD("_protocol", protocol),
+    TRANSPORT_FIELD("_server", server),
+    TRANSPORT_FIELD("_context", context),
+    TRANSPORT_FIELD("_empty_waiter", empty_waiter),
+    TRANSPORT_FLAG("_closing", closing),
+    TRANSPORT_FLAG("_paused", paused),
+    TRANSPORT_FLAG("_eof", eof),
+    TRANSPORT_FLAG("_protocol_connected", protocol_connected),
     {NULL, NULL, NULL, NULL, NULL},
 };
 

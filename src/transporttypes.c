@@ -10,6 +10,8 @@ static const struct {
     PyType_Slot *slots;
 } kinds[TRANSPORT_KINDS] = {
     [TRANSPORT_STREAM] = {"evloop.StreamTransport", stream_slots},
+    [TRANSPORT_READ_PIPE] = {"evloop.ReadPipeTransport", read_pipe_slots},
+    [TRANSPORT_WRITE_PIPE] = {"evloop.WritePipeTransport", write_pipe_slots},
 };
 
 /* Our struct lies behind the largest base, so that one offset serves all kinds. */
@@ -17,7 +19,10 @@ static int
 transport_find_offset(PyObject *const *bases)
 {
     Py_ssize_t offset = 0, align = (Py_ssize_t) _Alignof(TransportData);
-    for (int kind = 0; kind < TRANSPORT_KINDS && bases[kind] != NULL; kind++) {
+    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+        if (bases[kind] == NULL) {
+            continue;
+        }
         Py_ssize_t size = ((PyTypeObject *)bases[kind])->tp_basicsize;
         size = (size + align - 1) & ~(align - 1);
         offset = size > offset ? size : offset;
@@ -129,9 +134,13 @@ transport_setup_types(PyObject *module, core_state *st)
 {
     PyObject *bases[TRANSPORT_KINDS] = {
         [TRANSPORT_STREAM] = st->AsyncioTransport,
+        [TRANSPORT_READ_PIPE] = st->ReadTransport,
+        [TRANSPORT_WRITE_PIPE] = st->AsyncioTransport,
     };
     PyObject **types[TRANSPORT_KINDS] = {
         [TRANSPORT_STREAM] = &st->StreamTransportType,
+        [TRANSPORT_READ_PIPE] = &st->ReadPipeTransportType,
+        [TRANSPORT_WRITE_PIPE] = &st->WritePipeTransportType,
     };
     int rc = transport_inspect_server(st);
     if (rc == 0) {
@@ -140,8 +149,10 @@ transport_setup_types(PyObject *module, core_state *st)
     if (rc == 0) {
         rc = transport_find_offset(bases);
     }
-    for (int kind = 0; rc == 0 && kind < TRANSPORT_KINDS && types[kind] != NULL;
-         kind++) {
+    for (int kind = 0; rc == 0 && kind < TRANSPORT_KINDS; kind++) {
+        if (bases[kind] == NULL) {
+            continue;
+        }
         *types[kind] = transport_make_type(module, kind, bases[kind]);
         rc = *types[kind] == NULL ? -1 : 0;
     }

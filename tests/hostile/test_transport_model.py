@@ -5,9 +5,9 @@ import contextlib
 import random
 import sys
 
-import evloop
 import pytest
 
+import evloop
 from tests.unit.transport_helpers import (
     BufferedRecorder,
     Recorder,

@@ -8,9 +8,9 @@ import asyncio
 import contextvars
 import socket
 
-import evloop
 import pytest
 
+import evloop
 from tests.unit.transport_helpers import (
     BIG,
     BufferedRecorder,
