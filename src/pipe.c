@@ -148,20 +148,6 @@ pipe_connect(LoopObject *loop, enum transport_kind kind, PyObject *pipe,
 
 /* --- events ------------------------------------------------------------------- */
 
-/* In that context, with errors reported as those of the method that asyncio's loop
- * would have called. */
-static int
-pipe_run(PyObject *op, PyObject *context, int (*run)(PyObject *), PyObject *method)
-{
-    PyObject *loop = Py_XNewRef(TRANSPORT(op)->loop);
-    int rc = transport_run_in(op, context, run);
-    if (rc < 0) {
-        rc = transport_report_callback(op, loop, op, method, NULL);
-    }
-    Py_XDECREF(loop);
-    return rc;
-}
-
 /* <ReadPipeTransport closing fd=7 idle>; of a writer with bufsize=0 */
 static PyObject *
 pipe_repr(PyObject *op, unsigned direction)
@@ -296,7 +282,7 @@ read_pipe_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     TransportData *t = TRANSPORT_OF_SOURCE(s);
     /* What is not wanted any more since the event came. */
     return mask & s->wanted & POLL_READ && t->conn_lost == 0
-        ? pipe_run(s->owner, t->read_context, read_pipe_read, t->st->str__read_ready)
+        ? transport_run_reported(s->owner, t->read_context, read_pipe_read, t->st->str__read_ready)
         : 0;
 }
 
@@ -536,10 +522,10 @@ write_pipe_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     int rc = 0;
     /* What is not wanted any more since the event came. */
     if (mask & s->wanted & POLL_READ && t->conn_lost == 0) {
-        rc = pipe_run(op, t->read_context, write_pipe_at_end, t->st->str__read_ready);
+        rc = transport_run_reported(op, t->read_context, write_pipe_at_end, t->st->str__read_ready);
     }
     if (rc == 0 && mask & s->wanted & POLL_WRITE && t->out.len > 0) {
-        rc = pipe_run(op, t->write_context, write_pipe_flush, t->st->str__write_ready);
+        rc = transport_run_reported(op, t->write_context, write_pipe_flush, t->st->str__write_ready);
     }
     return rc;
 }

@@ -55,19 +55,18 @@ waiters_drop(struct sockwaiter **list)
     }
 }
 
-/* Wakes those who wait now; to wake one can run Python code. */
+/* Wakes those who wait now, and not who begins to meanwhile: to wake one can run Python
+ * code. */
 static int
 waiters_wake(struct sockwaiter **list)
 {
-    struct sockwaiter *due = *list;
-    if (due == NULL) {
-        return 0;
+    size_t due = 0;
+    for (struct sockwaiter *w = *list; w != NULL; w = w->next) {
+        due++;
     }
-    *list = NULL;
-    due->link = &due;
     int rc = 0;
-    while (due != NULL) {
-        PyObject *future = waiter_take(due);
+    for (; due > 0 && *list != NULL; due--) {
+        PyObject *future = waiter_take(*list);
         if (FUTURE(future)->state == FUTURE_PENDING
             && future_set_result_lock_held(future, Py_None) < 0) {
             rc = -1;

@@ -56,20 +56,33 @@ send_bytes(int fd, const void *data, size_t size)
     return sent_or_error(n);
 }
 
+/* Sends what one call can take, and takes it off the queue. `*all`: it took all that it
+ * was offered, so there may be room for more. */
 static Py_ssize_t
-send_queue(int fd, struct wqueue *q)
+send_queue(int fd, struct wqueue *q, bool *all)
 {
     struct iovec iov[VECTORS];
     struct msghdr msg = {.msg_iov = iov};
     msg.msg_iovlen = (size_t)wqueue_fill(q, iov, VECTORS);
-    if (msg.msg_iovlen == 1) {
-        return send_bytes(fd, iov[0].iov_base, iov[0].iov_len);
+    size_t offered = 0;
+    for (size_t i = 0; i < msg.msg_iovlen; i++) {
+        offered += iov[i].iov_len;
     }
     Py_ssize_t n;
-    do {
-        n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    return sent_or_error(n);
+    if (msg.msg_iovlen == 1) {
+        n = send_bytes(fd, iov[0].iov_base, offered);
+    }
+    else {
+        do {
+            n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        } while (n < 0 && errno == EINTR);
+        n = sent_or_error(n);
+    }
+    *all = n == (Py_ssize_t)offered;
+    if (n > 0) {
+        wqueue_consume(q, n);
+    }
+    return n;
 }
 
 static const char write_error[] = "Fatal write error on socket transport";
@@ -80,17 +93,11 @@ stream_try(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
     t->corked = false;
-    while (t->out.len > 0) {
-        unsigned vectors = t->out.len;
-        Py_ssize_t size = t->out.size;
-        Py_ssize_t n = send_queue(transport_fd(t), &t->out);
-        if (n < 0) {
+    bool all = true;
+    while (all && t->out.len > 0) {
+        if (send_queue(transport_fd(t), &t->out, &all) < 0) {
             wqueue_clear(&t->out);
             return transport_fatal(op, write_error);
-        }
-        wqueue_consume(&t->out, n);
-        if (n < size && vectors <= VECTORS) {
-            break;
         }
     }
     if (LIKELY(t->out.len == 0)) {
@@ -107,7 +114,7 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
         t->corked = false;
         return 0;
     }
-    return stream_try(s->owner);
+    return transport_run_reported(s->owner, NULL, stream_try, t->st->str__write_ready);
 }
 
 /* Whether what is written now may wait for the end of the callback that writes it. */
@@ -281,29 +288,40 @@ Stream_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
     Py_RETURN_NONE;
 }
 
-/* All or nothing is queued, as a list of memoryviews is made first in asyncio. */
-static int
-stream_append_all(TransportData *t, PyObject *pieces)
+/* The pieces as a new list of bytes objects of our own. Runs Python code. */
+static PyObject *
+bytes_of_pieces(PyObject *pieces)
 {
     PyObject *list = PySequence_List(pieces);
-    if (list == NULL) {
-        return -1;
-    }
-    int rc = 0;
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
         PyObject *piece = PyList_GET_ITEM(list, i);
         if (!PyBytes_CheckExact(piece)) {
             PyObject *view = PyMemoryView_FromObject(piece);
             PyObject *bytes = view == NULL ? NULL : bytes_from(view, 0);
             Py_XDECREF(view);
-            rc = bytes == NULL ? -1 : PyList_SetItem(list, i, bytes);
+            if (bytes == NULL || PyList_SetItem(list, i, bytes) < 0) {
+                Py_CLEAR(list);
+            }
         }
     }
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
-        rc = stream_append(t, PyList_GET_ITEM(list, i), 0);
+    return list;
+}
+
+/* Sends the pieces, unless to make them has ended the connection. */
+static int
+stream_write_list(PyObject *op, PyObject *list)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->conn_lost != 0 || t->loop == NULL) {
+        return 0;
     }
-    Py_DECREF(list);
-    return rc;
+    bool was_empty = t->out.len == 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        if (stream_append(t, PyList_GET_ITEM(list, i), 0) < 0) {
+            return -1;
+        }
+    }
+    return stream_appended(op, was_empty);
 }
 
 static const char writelines_doc[] = PyDoc_STR(
@@ -331,8 +349,8 @@ Stream_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     Py_XDECREF(empty);
     PyObject *res = joined == NULL ? NULL : Stream_write(op, &joined, 1, NULL);
     Py_XDECREF(joined);
-    (void)t;
-    (void)stream_append_all;
+    (void)stream_write_list;
+    (void)bytes_of_pieces;
     return res;
 #else
     if (check_may_write(t, "Cannot call writelines() after write_eof()",
@@ -347,13 +365,9 @@ Stream_writelines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (t->conn_lost != 0 || t->loop == NULL) {
         return stream_write_lost(t) < 0 ? NULL : Py_NewRef(Py_None);
     }
-    Py_INCREF(op);
-    bool was_empty = t->out.len == 0;
-    int rc = stream_append_all(t, pieces);
-    if (rc == 0 && t->loop != NULL && t->conn_lost == 0) {
-        rc = stream_appended(op, was_empty);
-    }
-    Py_DECREF(op);
+    PyObject *list = bytes_of_pieces(pieces);
+    int rc = list == NULL ? -1 : stream_write_list(op, list);
+    Py_XDECREF(list);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 #endif
 }
@@ -430,8 +444,8 @@ stream_run_write(PyObject *op)
     if (t->conn_lost != 0 || t->out.len == 0 || t->corked) {
         return 0;
     }
-    Py_ssize_t n = send_queue(transport_fd(t), &t->out);
-    if (n < 0) {
+    bool all;
+    if (send_queue(transport_fd(t), &t->out, &all) < 0) {
         PyObject *exc = PyErr_GetRaisedException();
         wqueue_clear(&t->out);
         PyErr_SetRaisedException(Py_NewRef(exc));
@@ -442,7 +456,6 @@ stream_run_write(PyObject *op)
         Py_DECREF(exc);
         return rc;
     }
-    wqueue_consume(&t->out, n);
     if (transport_check_low(op) < 0 || (t->corked && stream_try(op) < 0)) {
         return -1;
     }
@@ -618,11 +631,13 @@ stream_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     int rc = 0;
     /* What is not wanted any more since the event came. */
     if (mask & s->wanted & POLL_READ && t->conn_lost == 0) {
-        rc = transport_run_in(op, t->read_context,
-                              t->buffered ? stream_read_buffer : stream_read_data);
+        rc = transport_run_reported(op, t->read_context,
+                                    t->buffered ? stream_read_buffer : stream_read_data,
+                                    t->st->str__read_ready);
     }
     if (rc == 0 && mask & s->wanted & POLL_WRITE) {
-        rc = transport_run_in(op, t->write_context, stream_run_write);
+        rc = transport_run_reported(op, t->write_context, stream_run_write,
+                                    t->st->str__write_ready);
     }
     return rc;
 }

@@ -574,6 +574,18 @@ transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
     return res == NULL ? -1 : 0;
 }
 
+int
+transport_run_reported(PyObject *op, PyObject *context, int (*run)(PyObject *), PyObject *method)
+{
+    PyObject *loop = Py_XNewRef(TRANSPORT(op)->loop);
+    int rc = transport_run_in(op, context, run);
+    if (rc < 0) {
+        rc = transport_report_callback(op, loop, op, method, NULL);
+    }
+    Py_XDECREF(loop);
+    return rc;
+}
+
 /* --- the end ------------------------------------------------------------------ */
 
 int

@@ -189,6 +189,10 @@ int transport_run_start(PyObject *op);
  * name() for NULL, which asyncio has a handle call. Results as of handle_run(). */
 int transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
                               PyObject *name, PyObject *arg);
+/* Runs that in the context; what it raises is reported as an error of the method that
+ * asyncio has as a callback. Results as of handle_run(). */
+int transport_run_reported(PyObject *op, PyObject *context, int (*run)(PyObject *),
+                           PyObject *method);
 /* loop.call_soon(callback, arg, arg2), both perhaps NULL, with the transport's context;
  * steals the callback, which may be NULL with an exception. */
 int transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,

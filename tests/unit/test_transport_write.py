@@ -110,7 +110,10 @@ def test_arguments(links):
     assert at_once(peer) == b""
 
 
-@pytest.mark.parametrize("call", ["write", "writelines"])
+# Before Python 3.12 writelines() joins the lines, which refuses strided ones.
+@pytest.mark.parametrize(
+    "call", ["write", "writelines"] if sys.version_info >= (3, 12) else ["write"]
+)
 @pytest.mark.parametrize("blocked", [False, True])
 def test_strided_memory(evloop_links, call, blocked):
     """It is gathered, where asyncio ends the connection by a BufferError."""
@@ -293,6 +296,27 @@ def test_more_lines_than_one_call_takes(links, loop, count):
     transport.writelines(lines)
     expected = b"".join(lines)
     assert drained(loop, peer, len(expected)) == expected
+
+
+@pytest.mark.parametrize("count", [64, 65, 1024, 1025, 3000])
+@pytest.mark.parametrize("how", ["lines", "writes", "writes-in-callback"])
+def test_many_pieces_when_nothing_can_be_sent(links, loop, count, how):
+    """More than one call of the kernel takes, and it takes none."""
+    transport, peer = links.blocked()
+
+    def write():
+        for _ in range(count):
+            transport.write(b"x")
+
+    if how == "lines":
+        transport.writelines([b"x"] * count)
+    elif how == "writes":
+        write()
+    else:
+        in_callback(loop, write)
+    assert transport.get_write_buffer_size() == count
+    transport.close()
+    assert drained(loop, peer).lstrip(b"f") == b"x" * count
 
 
 def test_big_lines(links, loop):
