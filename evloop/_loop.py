@@ -145,7 +145,7 @@ class _Transports(MutableMapping[int, asyncio.BaseTransport]):
         return self._others[fd] if transport is None else transport
 
     def __setitem__(self, fd: int, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, _core.StreamTransport):
+        if isinstance(transport, (_core.StreamTransport, _core.DatagramTransport)):
             self._loop._transport_hide(fd, False)
         else:
             self._others[fd] = transport

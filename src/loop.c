@@ -152,6 +152,8 @@ loop_drop_all(LoopObject *self)
     self->flush_end = &self->flush;
     PyMem_RawFree(self->read_buffer);
     self->read_buffer = NULL;
+    mmsg_free(self->mmsg);
+    self->mmsg = NULL;
 }
 
 char *

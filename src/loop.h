@@ -14,6 +14,7 @@
 
 #include "base.h"
 #include "heap.h"
+#include "mmsg.h"
 #include "poll.h"
 #include "ring.h"
 #include "state.h"
@@ -121,6 +122,7 @@ typedef struct loop_object {
     bool in_callback;          /* what that thread writes now is flushed soon */
     bool write_at_once;        /* never wait for the end of the callback */
     char *read_buffer;         /* READ_BUFFER_SIZE bytes for one read, or NULL */
+    struct mmsg *mmsg;         /* see mmsg.h; NULL: no datagrams yet */
 
     PyObject *debug_object; /* strong, as given to set_debug(); NULL: False */
     PyObject *task_factory; /* strong or NULL */

@@ -332,6 +332,7 @@ static PyMethodDef Loop_methods[] = {
     PRIVATE(_check_closed, METH_NOARGS),
     PRIVATE(_check_running, METH_NOARGS),
     PRIVATE(_handle_signal, METH_O),
+    PRIVATE(_make_datagram_transport, FAST),
     PRIVATE(_make_read_pipe_transport, FAST),
     PRIVATE(_make_socket_transport, FAST),
     PRIVATE(_make_write_pipe_transport, FAST),

@@ -86,6 +86,7 @@ extern const char Loop_set_exception_handler_doc[], Loop_get_exception_handler_d
 extern const char Loop_call_exception_handler_doc[];
 extern const char Loop_get_debug_doc[], Loop_set_debug_doc[];
 
+PyObject *Loop__make_datagram_transport(FASTCALL_ARGS);
 PyObject *Loop__make_socket_transport(FASTCALL_ARGS);
 PyObject *Loop__make_read_pipe_transport(FASTCALL_ARGS);
 PyObject *Loop__make_write_pipe_transport(FASTCALL_ARGS);

@@ -2,6 +2,7 @@
  * its table of transports. What is not natively served goes to asyncio's own code. */
 
 #include "args.h"
+#include "compat.h"
 #include "handle.h"
 #include "loopobj.h"
 #include "server.h"
@@ -89,9 +90,64 @@ Loop__make_socket_transport(FASTCALL_ARGS)
     if (loop_ensure_no_transport(self, given[SOCK]) < 0) {
         return NULL;
     }
-    return transport_new_for_socket(self->st, op, given[SOCK], given[PROTOCOL],
-                                    given[WAITER], given[EXTRA], given[SERVER],
-                                    given[CONTEXT]);
+    return transport_new_for_socket(self->st, TRANSPORT_STREAM, op, given[SOCK],
+                                    given[PROTOCOL], given[WAITER], given[EXTRA],
+                                    given[SERVER], given[CONTEXT]);
+}
+
+static int
+int_attribute(PyObject *obj, const char *name)
+{
+    PyObject *attr = PyObject_GetAttrString(obj, name);
+    int value = attr == NULL ? -1 : PyLong_AsInt(attr);
+    Py_XDECREF(attr);
+    return value;
+}
+
+/* Whether it is a datagram socket of a family whose addresses we know; -1 on error. */
+static int
+is_datagram_socket(core_state *st, PyObject *sock)
+{
+    if ((PyObject *)Py_TYPE(sock) != st->socket_type) {
+        return 0;
+    }
+    int family = int_attribute(sock, "family"), type = int_attribute(sock, "type");
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    return type == SOCK_DGRAM
+        && (family == AF_INET || family == AF_INET6 || family == AF_UNIX);
+}
+
+PyObject *
+Loop__make_datagram_transport(FASTCALL_ARGS)
+{
+    enum { SOCK, PROTOCOL, ADDRESS, WAITER, EXTRA, COUNT };
+    static const char *const names[] = {"sock",   "protocol", "address",
+                                        "waiter", "extra",    NULL};
+    LoopObject *self = LOOP(op);
+    core_state *st = self->st;
+    PyObject *given[COUNT];
+    int native = sort_args(names, args, nargs, kwnames, given) && given[SOCK] != NULL
+        && given[PROTOCOL] != NULL && loop_watches_natively(self)
+        && is_unpatched(st->selector_events, "_SelectorDatagramTransport",
+                        st->SelectorDatagramTransport);
+    if (native) {
+        native = is_datagram_socket(st, given[SOCK]);
+    }
+    if (native <= 0) {
+        return native < 0
+            ? NULL
+            : loop_call_base(self, "_make_datagram_transport", args, nargs, kwnames);
+    }
+    for (int i = ADDRESS; i < COUNT; i++) {
+        given[i] = given[i] == Py_None ? NULL : given[i];
+    }
+    if (loop_ensure_no_transport(self, given[SOCK]) < 0) {
+        return NULL;
+    }
+    return datagram_new_for_socket(st, op, given[SOCK], given[PROTOCOL], given[ADDRESS],
+                                   given[WAITER], given[EXTRA]);
 }
 
 static PyObject *

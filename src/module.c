@@ -134,6 +134,9 @@ core_exec(PyObject *module)
             || PyModule_AddObjectRef(module, "Server", st->ServerType) < 0
             || PyModule_AddObjectRef(module, "StreamTransport", st->StreamTransportType)
                 < 0
+            || PyModule_AddObjectRef(module, "DatagramTransport",
+                                     st->DatagramTransportType)
+                < 0
             || PyModule_AddObjectRef(module, "ReadPipeTransport",
                                      st->ReadPipeTransportType)
                 < 0

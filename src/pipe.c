@@ -282,7 +282,8 @@ read_pipe_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     TransportData *t = TRANSPORT_OF_SOURCE(s);
     /* What is not wanted any more since the event came. */
     return mask & s->wanted & POLL_READ && t->conn_lost == 0
-        ? transport_run_reported(s->owner, t->read_context, read_pipe_read, t->st->str__read_ready)
+        ? transport_run_reported(s->owner, t->read_context, read_pipe_read,
+                                 t->st->str__read_ready)
         : 0;
 }
 
@@ -522,10 +523,12 @@ write_pipe_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     int rc = 0;
     /* What is not wanted any more since the event came. */
     if (mask & s->wanted & POLL_READ && t->conn_lost == 0) {
-        rc = transport_run_reported(op, t->read_context, write_pipe_at_end, t->st->str__read_ready);
+        rc = transport_run_reported(op, t->read_context, write_pipe_at_end,
+                                    t->st->str__read_ready);
     }
     if (rc == 0 && mask & s->wanted & POLL_WRITE && t->out.len > 0) {
-        rc = transport_run_reported(op, t->write_context, write_pipe_flush, t->st->str__write_ready);
+        rc = transport_run_reported(op, t->write_context, write_pipe_flush,
+                                    t->st->str__write_ready);
     }
     return rc;
 }

@@ -270,7 +270,7 @@ port_wake(PortObject *port, unsigned mask)
 static void
 port_settle(LoopObject *loop, struct source *s, unsigned mask)
 {
-    struct watch *w = watch_slot(&loop->watches, s->fd);
+    struct watch *w = &loop->watches.slots[s->fd];
     bool beside = w->reader != NULL || w->writer != NULL;
     unsigned unwanted = mask & ~(unsigned)s->wanted;
     if (unwanted == POLL_WRITE && mask == POLL_WRITE) {

@@ -89,6 +89,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(coro)                                                                            \
     X(create_task)                                                                     \
     X(data)                                                                            \
+    X(datagram_received)                                                               \
     X(data_received)                                                                   \
     X(debug)                                                                           \
     X(default_exception_handler)                                                       \
@@ -96,6 +97,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(eager_start)                                                                     \
     X(eof_received)                                                                    \
     X(error)                                                                           \
+    X(error_received)                                                                  \
     X(exception)                                                                       \
     X(fileno)                                                                          \
     X(future_add_to_awaited_by)                                                        \
@@ -117,6 +119,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(resume_writing)                                                                  \
     X(run)                                                                             \
     X(select)                                                                          \
+    X(sendto)                                                                          \
     X(slow_callback_duration)                                                          \
     X(submit)                                                                          \
     X(throw)                                                                           \
@@ -129,7 +132,6 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(gettimeout)                                                                      \
     X(proto)                                                                           \
     X(recvfrom)                                                                        \
-    X(sendto)                                                                          \
     X(setblocking)                                                                     \
     X(type)
 
@@ -160,6 +162,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")     \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                \
     X(AsyncioTransport, "asyncio.transports", "_FlowControlMixin")                     \
+    X(AsyncioDatagramTransport, "asyncio.transports", "DatagramTransport")             \
     X(ReadTransport, "asyncio.transports", "ReadTransport")                            \
     X(unix_events, "asyncio", "unix_events")                                           \
     X(UnixReadPipeTransport, "asyncio.unix_events", "_UnixReadPipeTransport")          \
@@ -168,6 +171,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(TransportSocket, "asyncio.trsock", "TransportSocket")                            \
     X(selector_events, "asyncio", "selector_events")                                   \
     X(SelectorSocketTransport, "asyncio.selector_events", "_SelectorSocketTransport")  \
+    X(SelectorDatagramTransport, "asyncio.selector_events",                            \
+      "_SelectorDatagramTransport")                                                    \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")  \
     X(socket_type, "socket", "socket")                                                 \
     X(c_socket_type, "_socket", "socket")                                              \
@@ -189,6 +194,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(socket_gettimeout)                                                               \
     X(TaskStepType)                                                                    \
     X(TaskRefType)                                                                     \
+    X(DatagramTransportType)                                                           \
     X(StreamTransportType)                                                             \
     X(ReadPipeTransportType)                                                           \
     X(WritePipeTransportType)                                                          \

@@ -17,6 +17,7 @@ transport_type(core_state *st, enum transport_kind kind)
 {
     PyObject *types[TRANSPORT_KINDS] = {
         [TRANSPORT_STREAM] = st->StreamTransportType,
+        [TRANSPORT_DATAGRAM] = st->DatagramTransportType,
         [TRANSPORT_READ_PIPE] = st->ReadPipeTransportType,
         [TRANSPORT_WRITE_PIPE] = st->WritePipeTransportType,
     };
@@ -25,6 +26,7 @@ transport_type(core_state *st, enum transport_kind kind)
 
 static const struct source_kind *const source_kinds[TRANSPORT_KINDS] = {
     [TRANSPORT_STREAM] = &stream_kind,
+    [TRANSPORT_DATAGRAM] = &datagram_kind,
     [TRANSPORT_READ_PIPE] = &read_pipe_kind,
     [TRANSPORT_WRITE_PIPE] = &write_pipe_kind,
 };
@@ -575,7 +577,8 @@ transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
 }
 
 int
-transport_run_reported(PyObject *op, PyObject *context, int (*run)(PyObject *), PyObject *method)
+transport_run_reported(PyObject *op, PyObject *context, int (*run)(PyObject *),
+                       PyObject *method)
 {
     PyObject *loop = Py_XNewRef(TRANSPORT(op)->loop);
     int rc = transport_run_in(op, context, run);

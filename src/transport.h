@@ -79,6 +79,14 @@ typedef struct {
     bool gone; /* transport_lose() has run, or there is nothing to lose yet */
 } TransportData;
 
+/* What a datagram transport has besides. */
+typedef struct {
+    TransportData t;
+    PyObject *address; /* strong or NULL: the one to send to, as it was given */
+    PyObject *kept; /* strong or NULL: a list of data and address by turns, received but
+                       not delivered yet */
+} DatagramData;
+
 enum transport_kind {
     TRANSPORT_STREAM,
     TRANSPORT_DATAGRAM,
@@ -90,6 +98,7 @@ enum transport_kind {
 /* The same in all interpreters of the process. Set once, by transport_setup_types(). */
 extern Py_ssize_t transport_offset;
 
+#define DATAGRAM(op) ((DatagramData *)((char *)(op) + transport_offset))
 #define TRANSPORT(op) ((TransportData *)((char *)(op) + transport_offset))
 #define TRANSPORT_OF_CLIENT(node)                                                      \
     ((TransportData *)((char *)(node) - offsetof(TransportData, client)))
@@ -112,12 +121,16 @@ int transport_start(PyObject *op, PyObject *protocol, PyObject *context,
  * address; the descriptor is taken, also on error. */
 PyObject *transport_new_accepted(core_state *st, PyObject *loop, int fd, int family,
                                  int proto, const union addr *peer, socklen_t len);
-/* A started stream transport over a socket object, as asyncio's constructor makes it.
- * waiter, extra (a dict), server and context may be NULL. */
-PyObject *transport_new_for_socket(core_state *st, PyObject *loop, PyObject *sock,
-                                   PyObject *protocol, PyObject *waiter,
-                                   PyObject *extra, PyObject *server,
+/* A started transport over a socket object, as asyncio's constructor makes it. waiter,
+ * extra (a dict), server and context may be NULL. */
+PyObject *transport_new_for_socket(core_state *st, enum transport_kind kind,
+                                   PyObject *loop, PyObject *sock, PyObject *protocol,
+                                   PyObject *waiter, PyObject *extra, PyObject *server,
                                    PyObject *context);
+/* The same for a datagram transport. address: the one to send to; it may be NULL. */
+PyObject *datagram_new_for_socket(core_state *st, PyObject *loop, PyObject *sock,
+                                  PyObject *protocol, PyObject *address,
+                                  PyObject *waiter, PyObject *extra);
 /* A started transport over a pipe object. waiter and extra (a dict) may be NULL. NULL
  * without an exception: asyncio's own has to do, as the descriptor is in use. */
 PyObject *pipe_connect(LoopObject *loop, enum transport_kind kind, PyObject *pipe,
@@ -141,8 +154,10 @@ void Transport_finalize(PyObject *op);
 /* --- what they do ------------------------------------------------------------- */
 
 /* The kinds' own. */
-extern const struct source_kind stream_kind, read_pipe_kind, write_pipe_kind;
-extern PyType_Slot stream_slots[], read_pipe_slots[], write_pipe_slots[];
+extern const struct source_kind stream_kind, datagram_kind, read_pipe_kind,
+    write_pipe_kind;
+extern PyType_Slot stream_slots[], datagram_slots[], read_pipe_slots[],
+    write_pipe_slots[];
 
 #define TRANSPORT_SLOTS                                                                \
     {Py_tp_dealloc, Transport_dealloc}, {Py_tp_traverse, Transport_traverse},          \

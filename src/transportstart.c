@@ -214,17 +214,15 @@ transport_new_accepted(core_state *st, PyObject *loop, int fd, int family, int p
 }
 
 PyObject *
-transport_new_for_socket(core_state *st, PyObject *loop, PyObject *sock,
-                         PyObject *protocol, PyObject *waiter, PyObject *extra,
-                         PyObject *server, PyObject *context)
+transport_new_for_socket(core_state *st, enum transport_kind kind, PyObject *loop,
+                         PyObject *sock, PyObject *protocol, PyObject *waiter,
+                         PyObject *extra, PyObject *server, PyObject *context)
 {
     int fd = PyObject_AsFileDescriptor(sock);
     PyObject *reading = fd < 0 ? NULL
         : context != NULL      ? Py_NewRef(context)
                                : PyContext_CopyCurrent();
-    PyObject *op = reading == NULL
-        ? NULL
-        : transport_new(st, TRANSPORT_STREAM, loop, fd, sock);
+    PyObject *op = reading == NULL ? NULL : transport_new(st, kind, loop, fd, sock);
     if (op != NULL) {
         TransportData *t = TRANSPORT(op);
         t->extra = Py_XNewRef(extra);

@@ -8,10 +8,16 @@
 static const struct {
     const char *name;
     PyType_Slot *slots;
+    size_t size;
 } kinds[TRANSPORT_KINDS] = {
-    [TRANSPORT_STREAM] = {"evloop.StreamTransport", stream_slots},
-    [TRANSPORT_READ_PIPE] = {"evloop.ReadPipeTransport", read_pipe_slots},
-    [TRANSPORT_WRITE_PIPE] = {"evloop.WritePipeTransport", write_pipe_slots},
+    [TRANSPORT_STREAM] = {"evloop.StreamTransport", stream_slots,
+                          sizeof(TransportData)},
+    [TRANSPORT_DATAGRAM] = {"evloop.DatagramTransport", datagram_slots,
+                            sizeof(DatagramData)},
+    [TRANSPORT_READ_PIPE] = {"evloop.ReadPipeTransport", read_pipe_slots,
+                             sizeof(TransportData)},
+    [TRANSPORT_WRITE_PIPE] = {"evloop.WritePipeTransport", write_pipe_slots,
+                              sizeof(TransportData)},
 };
 
 /* Our struct lies behind the largest base, so that one offset serves all kinds. */
@@ -39,7 +45,7 @@ transport_find_offset(PyObject *const *bases)
 }
 
 static PyObject *
-transport_make_type(PyObject *module, int kind, PyObject *base)
+transport_make_type(PyObject *module, int kind, PyObject *bases)
 {
     Py_ssize_t weaklist = transport_offset
         + (Py_ssize_t)offsetof(TransportData, weaklist);
@@ -58,12 +64,12 @@ transport_make_type(PyObject *module, int kind, PyObject *base)
     slots[n] = (PyType_Slot){0, NULL};
     PyType_Spec spec = {
         .name = kinds[kind].name,
-        .basicsize = (int)(transport_offset + (Py_ssize_t)sizeof(TransportData)),
+        .basicsize = (int)(transport_offset + (Py_ssize_t)kinds[kind].size),
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
         .slots = slots,
     };
-    return PyType_FromModuleAndSpec(module, &spec, base);
+    return PyType_FromModuleAndSpec(module, &spec, bases);
 }
 
 /* What asyncio's class says of itself to start_tls() and sendfile(), and the like. */
@@ -74,6 +80,10 @@ transport_copy_attributes(PyObject *type, PyObject *model)
                                         "max_size", NULL};
     for (int i = 0; names[i] != NULL; i++) {
         PyObject *value = PyObject_GetAttrString(model, names[i]);
+        if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear(); /* not every class has every one */
+            continue;
+        }
         if (value == NULL || PyObject_SetAttrString(type, names[i], value) < 0) {
             Py_XDECREF(value);
             return -1;
@@ -132,31 +142,43 @@ transport_inspect_socket(core_state *st)
 int
 transport_setup_types(PyObject *module, core_state *st)
 {
-    PyObject *bases[TRANSPORT_KINDS] = {
-        [TRANSPORT_STREAM] = st->AsyncioTransport,
-        [TRANSPORT_READ_PIPE] = st->ReadTransport,
-        [TRANSPORT_WRITE_PIPE] = st->AsyncioTransport,
+    /* asyncio's own is a stream transport, too, in Python's eyes. */
+    PyObject *datagram_bases = PyTuple_Pack(2, st->AsyncioTransport,
+                                            st->AsyncioDatagramTransport);
+    const struct {
+        PyObject **type;
+        PyObject *largest; /* of its bases */
+        PyObject *bases;
+        PyObject *model; /* or NULL */
+    } made[TRANSPORT_KINDS] = {
+        [TRANSPORT_STREAM] = {&st->StreamTransportType, st->AsyncioTransport,
+                              st->AsyncioTransport, st->SelectorSocketTransport},
+        [TRANSPORT_DATAGRAM] = {&st->DatagramTransportType, st->AsyncioTransport,
+                                datagram_bases, st->SelectorDatagramTransport},
+        [TRANSPORT_READ_PIPE] = {&st->ReadPipeTransportType, st->ReadTransport,
+                                 st->ReadTransport, NULL},
+        [TRANSPORT_WRITE_PIPE] = {&st->WritePipeTransportType, st->AsyncioTransport,
+                                  st->AsyncioTransport, NULL},
     };
-    PyObject **types[TRANSPORT_KINDS] = {
-        [TRANSPORT_STREAM] = &st->StreamTransportType,
-        [TRANSPORT_READ_PIPE] = &st->ReadPipeTransportType,
-        [TRANSPORT_WRITE_PIPE] = &st->WritePipeTransportType,
-    };
-    int rc = transport_inspect_server(st);
+    PyObject *largest[TRANSPORT_KINDS];
+    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+        largest[kind] = made[kind].largest;
+    }
+    int rc = datagram_bases == NULL ? -1 : transport_inspect_server(st);
     if (rc == 0) {
         rc = transport_inspect_socket(st);
     }
     if (rc == 0) {
-        rc = transport_find_offset(bases);
+        rc = transport_find_offset(largest);
     }
     for (int kind = 0; rc == 0 && kind < TRANSPORT_KINDS; kind++) {
-        if (bases[kind] == NULL) {
-            continue;
+        PyObject *type = transport_make_type(module, kind, made[kind].bases);
+        *made[kind].type = type;
+        rc = type == NULL ? -1 : 0;
+        if (rc == 0 && made[kind].model != NULL) {
+            rc = transport_copy_attributes(type, made[kind].model);
         }
-        *types[kind] = transport_make_type(module, kind, bases[kind]);
-        rc = *types[kind] == NULL ? -1 : 0;
     }
-    return rc < 0 ? -1
-                  : transport_copy_attributes(st->StreamTransportType,
-                                              st->SelectorSocketTransport);
+    Py_XDECREF(datagram_bases);
+    return rc;
 }

@@ -1,6 +1,9 @@
 /* wqueue.h - what waits to be written: a queue of exact bytes objects, the first one
  * perhaps sent in part. A few stand in the struct itself. Empty objects are never in
- * it. To drop its items runs no Python code. */
+ * it.
+ *
+ * Behind each datagram the queue of a datagram transport has its address, uncounted;
+ * to drop that may run Python code. To drop bytes runs none. */
 
 #ifndef EVLOOP_WQUEUE_H
 #define EVLOOP_WQUEUE_H
@@ -46,10 +49,10 @@ wqueue_grow(struct wqueue *q)
     return 0;
 }
 
-/* Appends a non-empty bytes object and takes its reference; -1 without an exception
- * (and the reference is the caller's still) when out of memory. */
+/* Appends an object and takes its reference; -1 without an exception (and the reference
+ * is the caller's still) when out of memory. The size stays. */
 static inline int
-wqueue_push_steal(struct wqueue *q, PyObject *bytes)
+wqueue_push_uncounted_steal(struct wqueue *q, PyObject *item)
 {
     unsigned cap = q->heap != NULL ? q->cap : WQUEUE_INLINE;
     if (UNLIKELY(q->head + q->len == cap)) {
@@ -62,7 +65,17 @@ wqueue_push_steal(struct wqueue *q, PyObject *bytes)
             return -1;
         }
     }
-    wqueue_items(q)[q->head + q->len++] = bytes;
+    wqueue_items(q)[q->head + q->len++] = item;
+    return 0;
+}
+
+/* The same for a non-empty bytes object. */
+static inline int
+wqueue_push_steal(struct wqueue *q, PyObject *bytes)
+{
+    if (wqueue_push_uncounted_steal(q, bytes) < 0) {
+        return -1;
+    }
     q->size += PyBytes_GET_SIZE(bytes);
     return 0;
 }
@@ -84,18 +97,19 @@ wqueue_fill(struct wqueue *q, struct iovec *iov, int max)
     return n;
 }
 
-/* Drops everything. */
+/* Drops everything; the queue is empty before anything is dropped. */
 static inline void
 wqueue_clear(struct wqueue *q)
 {
-    PyObject **items = wqueue_items(q) + q->head;
-    for (unsigned i = 0; i < q->len; i++) {
-        Py_DECREF(items[i]);
-    }
-    PyMem_Free(q->heap);
+    struct wqueue old = *q;
     q->heap = NULL;
     q->cap = q->head = q->len = 0;
     q->offset = q->size = 0;
+    PyObject **items = wqueue_items(&old) + old.head;
+    for (unsigned i = 0; i < old.len; i++) {
+        Py_DECREF(items[i]);
+    }
+    PyMem_Free(old.heap);
 }
 
 /* Takes off what was sent. */

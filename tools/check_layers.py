@@ -11,7 +11,7 @@ from pathlib import Path
 # From the bottom up: the stems of the files in each layer.
 LAYERS = (
     "base compat list heap ring state err buf args gen mro wqueue",
-    "sys addr poll poll_epoll",
+    "sys addr mmsg poll poll_epoll",
     "loop loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport transportstart transportextra transportobj transporttypes"
