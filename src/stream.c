@@ -56,11 +56,43 @@ send_bytes(int fd, const void *data, size_t size)
     return sent_or_error(n);
 }
 
+/* Sends from the first piece by the send() of an object that was put in the socket's
+ * place. Runs Python code, which may have changed the queue. */
+static Py_ssize_t
+send_by_object(TransportData *t, bool *all)
+{
+    struct iovec iov;
+    (void)wqueue_fill(&t->out, &iov, 1);
+    PyObject *data = PyBytes_FromStringAndSize(iov.iov_base, (Py_ssize_t)iov.iov_len);
+    PyObject *file = Py_NewRef(t->file);
+    PyObject *res = data == NULL ? NULL : PyObject_CallMethod(file, "send", "O", data);
+    Py_ssize_t n = res == NULL ? -1 : PyLong_AsSsize_t(res), size = t->out.size;
+    *all = n == (Py_ssize_t)iov.iov_len;
+    if (n == -1
+        && (PyErr_ExceptionMatches(PyExc_BlockingIOError)
+            || PyErr_ExceptionMatches(PyExc_InterruptedError))) {
+        PyErr_Clear();
+        n = 0;
+    }
+    if (n > 0) {
+        wqueue_consume(&t->out, n < size ? n : size);
+    }
+    Py_XDECREF(res);
+    Py_DECREF(file);
+    Py_XDECREF(data);
+    return n < 0 && !PyErr_Occurred() ? 0 : n;
+}
+
 /* Sends what one call can take, and takes it off the queue. `*all`: it took all that it
  * was offered, so there may be room for more. */
 static Py_ssize_t
-send_queue(int fd, struct wqueue *q, bool *all)
+send_queue(TransportData *t, bool *all)
 {
+    if (UNLIKELY(t->replaced)) {
+        return send_by_object(t, all);
+    }
+    int fd = transport_fd(t);
+    struct wqueue *q = &t->out;
     struct iovec iov[VECTORS];
     struct msghdr msg = {.msg_iov = iov};
     msg.msg_iovlen = (size_t)wqueue_fill(q, iov, VECTORS);
@@ -95,7 +127,7 @@ stream_try(PyObject *op)
     t->corked = false;
     bool all = true;
     while (all && t->out.len > 0) {
-        if (send_queue(transport_fd(t), &t->out, &all) < 0) {
+        if (send_queue(t, &all) < 0) {
             wqueue_clear(&t->out);
             return transport_fatal(op, write_error);
         }
@@ -195,6 +227,9 @@ stream_write_large(PyObject *op, PyObject *data)
 {
     TransportData *t = TRANSPORT(op);
     Py_buffer view;
+    if (UNLIKELY(t->replaced)) {
+        return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, true);
+    }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) { /* it is strided */
         PyErr_Clear();
         return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, true);
@@ -445,7 +480,7 @@ stream_run_write(PyObject *op)
         return 0;
     }
     bool all;
-    if (send_queue(transport_fd(t), &t->out, &all) < 0) {
+    if (send_queue(t, &all) < 0) {
         PyObject *exc = PyErr_GetRaisedException();
         wqueue_clear(&t->out);
         PyErr_SetRaisedException(Py_NewRef(exc));

@@ -76,6 +76,7 @@ typedef struct {
     bool protocol_paused;
     bool protocol_connected;
     bool buffered; /* the protocol is a BufferedProtocol */
+    bool replaced; /* Python code has put another object in the socket's place */
     bool gone; /* transport_lose() has run, or there is nothing to lose yet */
 } TransportData;
 
@@ -172,7 +173,8 @@ extern PyType_Slot stream_slots[], datagram_slots[], read_pipe_slots[],
 static inline int
 transport_fd(const TransportData *t)
 {
-    if (t->file != NULL && t->st->socket_fd_offset > 0 && t->family != AF_UNSPEC
+    if (t->file != NULL && !t->replaced && t->st->socket_fd_offset > 0
+        && t->family != AF_UNSPEC
         && *(int *)((char *)t->file + t->st->socket_fd_offset) != t->source.fd) {
         return -1;
     }

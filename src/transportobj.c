@@ -377,6 +377,31 @@ Transport_get_flag(PyObject *op, void *closure)
     return PyBool_FromLong(*(bool *)((char *)TRANSPORT(op) + (size_t)closure));
 }
 
+/* Tests put an object there that wraps the socket: what is sent goes by its send(). */
+static int
+set__sock(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    TransportData *t = TRANSPORT(op);
+    if (value == NULL || t->kind != TRANSPORT_STREAM || t->source.fd < 0) {
+        PyErr_SetString(PyExc_AttributeError, "the socket cannot be replaced");
+        return -1;
+    }
+    if (flush_first(op) < 0 || transport_file(op) == NULL) {
+        return -1;
+    }
+    t->replaced = value != t->file || t->replaced;
+    Py_XSETREF(t->file, Py_NewRef(value));
+    return 0;
+}
+
+/* What reads; None once the transport closes. */
+static PyObject *
+get__read_ready_cb(PyObject *op, void *Py_UNUSED(closure))
+{
+    return TRANSPORT(op)->closing ? Py_NewRef(Py_None)
+                                  : PyObject_GetAttrString(op, "_read_ready");
+}
+
 static PyObject *
 get__conn_lost(PyObject *op, void *Py_UNUSED(closure))
 {
@@ -404,7 +429,8 @@ Transport_get__low_water(PyObject *op, void *Py_UNUSED(closure))
 PyGetSetDef Transport_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_extra", Transport_get__extra, NULL, NULL, NULL},
-    {"_sock", get__sock, NULL, NULL, NULL},
+    {"_sock", get__sock, set__sock, NULL, NULL},
+    {"_read_ready_cb", get__read_ready_cb, NULL, NULL, NULL},
     {"_sock_fd", get__sock_fd, NULL, NULL, NULL},
     {"_conn_lost", get__conn_lost, NULL, NULL, NULL},
     TRANSPORT_WRITE_GETSET,
