@@ -58,6 +58,12 @@ PyWeakref_GetRef(PyObject *ref, PyObject **object)
     return found == NULL ? -1 : *object != NULL;
 }
 
+#else
+
+/* Exported still, but declared in an internal header from 3.13 on: the attribute in
+ * *method, and 1 if it is a method of the class that is not bound to obj yet. */
+PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
+
 #endif
 
 #endif

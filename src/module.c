@@ -9,6 +9,7 @@
 #include "sockwait.h"
 #include "state.h"
 #include "server.h"
+#include "streamfeed.h"
 #include "task.h"
 
 static int
@@ -121,9 +122,10 @@ core_exec(PyObject *module)
         || inspect_asyncio(st) < 0 || handle_setup_types(module, st) < 0
         || loop_setup_type(module, st) < 0 || registry_setup(module, st) < 0
         || future_setup_types(module, st) < 0 || registry_inspect_types(st) < 0
-        || task_inspect_base(st) < 0 || transport_setup_types(module, st) < 0
-        || listener_setup_type(module, st) < 0 || sockwait_setup_type(module, st) < 0
-        || sockcall_setup_type(module, st) < 0 || clients_setup_type(module, st) < 0) {
+        || task_inspect_base(st) < 0 || streamfeed_setup(st) < 0
+        || transport_setup_types(module, st) < 0 || listener_setup_type(module, st) < 0
+        || sockwait_setup_type(module, st) < 0 || sockcall_setup_type(module, st) < 0
+        || clients_setup_type(module, st) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0

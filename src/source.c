@@ -34,6 +34,9 @@ source_slot(LoopObject *loop, const struct source *s)
 int
 source_attach(LoopObject *loop, struct source *s)
 {
+    if (loop->closed) {
+        return loop_err_closed();
+    }
     struct watch *w = watch_slot_new(&loop->watches, s->fd);
     if (w == NULL) {
         return -1;

@@ -40,6 +40,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_asyncgens)                                                                      \
     X(_asyncgens_shutdown_called)                                                      \
     X(_asyncio_future_blocking)                                                        \
+    X(_buffer)                                                                         \
     X(_call_connection_lost)                                                           \
     X(_callback)                                                                       \
     X(_cancelled)                                                                      \
@@ -49,12 +50,15 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_default_executor)                                                               \
     X(_ensure_fd_no_transport)                                                         \
     X(_enter_task)                                                                     \
+    X(_eof)                                                                            \
     X(_format_handle)                                                                  \
     X(_get_running_loop)                                                               \
     X(_leave_task)                                                                     \
+    X(_limit)                                                                          \
     X(_log_destroy_pending)                                                            \
     X(_loop)                                                                           \
     X(_old_agen_hooks)                                                                 \
+    X(_paused)                                                                         \
     X(_process_events)                                                                 \
     X(_python_transports)                                                              \
     X(_process_self_data)                                                              \
@@ -69,8 +73,13 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_set_running_loop)                                                               \
     X(_soon)                                                                           \
     X(_start_reading)                                                                  \
+    X(_stream_reader)                                                                  \
+    X(_stream_reader_wr)                                                               \
     X(_swap_current_task)                                                              \
+    X(_transport)                                                                      \
     X(_unregister_task)                                                                \
+    X(_waiter)                                                                         \
+    X(_wakeup_waiter)                                                                  \
     X(_when)                                                                           \
     X(_write_ready)                                                                    \
     X(aclose)                                                                          \
@@ -99,6 +108,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(error)                                                                           \
     X(error_received)                                                                  \
     X(exception)                                                                       \
+    X(feed_data)                                                                       \
     X(fileno)                                                                          \
     X(future_add_to_awaited_by)                                                        \
     X(future_discard_from_awaited_by)                                                  \
@@ -112,6 +122,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(logger)                                                                          \
     X(loop)                                                                            \
     X(name)                                                                            \
+    X(pause_reading)                                                                   \
     X(pause_writing)                                                                   \
     X(remove_done_callback)                                                            \
     X(remove_signal_handler)                                                           \
@@ -174,6 +185,8 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(SelectorDatagramTransport, "asyncio.selector_events",                            \
       "_SelectorDatagramTransport")                                                    \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")  \
+    X(StreamReader, "asyncio.streams", "StreamReader")                                 \
+    X(StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol")                 \
     X(socket_type, "socket", "socket")                                                 \
     X(c_socket_type, "_socket", "socket")                                              \
     X(signal_module, "signal", NULL)                                                   \
@@ -200,6 +213,10 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(WritePipeTransportType)                                                          \
     X(ListenerType)                                                                    \
     X(ServerType)                                                                      \
+    X(stream_data_received)                                                            \
+    X(stream_feed_data)                                                                \
+    X(stream_wakeup_waiter)                                                            \
+    X(stream_reader)                                                                   \
     X(futures_dict)                                                                    \
     X(tasks_dict)                                                                      \
     X(coroutine_types)                                                                 \
@@ -294,6 +311,10 @@ struct core_state {
     Py_ssize_t live_ports;
     Py_ssize_t live_transports;
     Py_ssize_t live_listeners;
+
+    /* The version tags of asyncio's StreamReader and StreamReaderProtocol when they
+     * were found as asyncio made them; 0: not found so. */
+    unsigned stream_tags[2];
 
     /* _format_callback_source() takes debug=, as from 3.13 on. */
     bool format_takes_debug;

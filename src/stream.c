@@ -18,6 +18,7 @@
 
 #include "args.h"
 #include "compat.h"
+#include "streamfeed.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -57,9 +58,10 @@ send_bytes(int fd, const void *data, size_t size)
 }
 
 /* Sends from the first piece by the send() of an object that was put in the socket's
- * place. Runs Python code, which may have changed the queue. */
+ * place, once, as asyncio's write() does. Runs Python code, which may have changed the
+ * queue. */
 static Py_ssize_t
-send_by_object(TransportData *t, bool *all)
+send_by_object(TransportData *t)
 {
     struct iovec iov;
     (void)wqueue_fill(&t->out, &iov, 1);
@@ -67,7 +69,6 @@ send_by_object(TransportData *t, bool *all)
     PyObject *file = Py_NewRef(t->file);
     PyObject *res = data == NULL ? NULL : PyObject_CallMethod(file, "send", "O", data);
     Py_ssize_t n = res == NULL ? -1 : PyLong_AsSsize_t(res), size = t->out.size;
-    *all = n == (Py_ssize_t)iov.iov_len;
     if (n == -1
         && (PyErr_ExceptionMatches(PyExc_BlockingIOError)
             || PyErr_ExceptionMatches(PyExc_InterruptedError))) {
@@ -88,9 +89,6 @@ send_by_object(TransportData *t, bool *all)
 static Py_ssize_t
 send_queue(TransportData *t, bool *all)
 {
-    if (UNLIKELY(t->replaced)) {
-        return send_by_object(t, all);
-    }
     int fd = transport_fd(t);
     struct wqueue *q = &t->out;
     struct iovec iov[VECTORS];
@@ -127,7 +125,8 @@ stream_try(PyObject *op)
     t->corked = false;
     bool all = true;
     while (all && t->out.len > 0) {
-        if (send_queue(t, &all) < 0) {
+        all = !t->replaced;
+        if ((all ? send_queue(t, &all) : send_by_object(t)) < 0) {
             wqueue_clear(&t->out);
             return transport_fatal(op, write_error);
         }
@@ -550,43 +549,53 @@ stream_recv(int fd, void *buffer, size_t size)
 
 static const char read_error[] = "Fatal read error on socket transport";
 
-/* A new bytes object in *data; results as of stream_recv(). */
+/* Into the loop's buffer; results as of stream_recv(). */
 static Py_ssize_t
-stream_recv_bytes(TransportData *t, PyObject **data)
+stream_recv_loop(TransportData *t)
 {
     char *buffer = loop_read_buffer(transport_loop(t));
-    *data = NULL;
-    if (buffer == NULL) {
-        return -1;
+    return buffer == NULL ? -1 : stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
+}
+
+/* protocol.data_received(data), or the same for asyncio's own streams. */
+static int
+stream_tell_data(TransportData *t, const char *data, Py_ssize_t size)
+{
+    if (t->protocol != NULL
+        && Py_IS_TYPE(t->protocol, (PyTypeObject *)t->st->StreamReaderProtocol)) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int fed = streamfeed_data(t->st, protocol, data, size);
+        Py_DECREF(protocol);
+        if (LIKELY(fed != 0)) {
+            return fed < 0 ? -1 : 0;
+        }
     }
-    Py_ssize_t n = stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
-    if (n > 0) {
-        *data = PyBytes_FromStringAndSize(buffer, n);
-        return *data == NULL ? -1 : n;
+    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    if (bytes == NULL) {
+        return -2;
     }
-    return n;
+    PyObject *argv[3] = {NULL, NULL, bytes};
+    PyObject *res = transport_call(t, t->st->str_data_received, argv, 1);
+    Py_DECREF(bytes);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
 }
 
 static int
 stream_read_data(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    PyObject *data;
-    Py_ssize_t n = stream_recv_bytes(t, &data);
+    Py_ssize_t n = stream_recv_loop(t);
     if (UNLIKELY(n <= 0)) {
         return n == 0 ? stream_at_eof(op)
             : n == -1 ? transport_fatal(op, read_error)
                       : 0;
     }
-    PyObject *argv[3] = {NULL, NULL, data};
-    PyObject *res = transport_call(t, t->st->str_data_received, argv, 1);
-    Py_DECREF(data);
-    if (UNLIKELY(res == NULL)) {
-        return transport_fatal(op,
-                               "Fatal error: protocol.data_received() call failed.");
-    }
-    Py_DECREF(res);
-    return 0;
+    int rc = stream_tell_data(t, transport_loop(t)->read_buffer, n);
+    return LIKELY(rc == 0) ? 0
+        : rc == -2
+        ? transport_fatal(op, read_error)
+        : transport_fatal(op, "Fatal error: protocol.data_received() call failed.");
 }
 
 /* protocol.get_buffer(-1), writable and not empty. */

@@ -86,20 +86,20 @@ watch_drop_handles(struct watch_table *t, struct watch *w)
     Py_XDECREF(gone.file);
 }
 
-/* The same for the source, too. Runs Python code. */
+/* The same for the source, too. Runs Python code, when the slot is empty. */
 static void
 watch_drop(struct watch_table *t, struct watch *w)
 {
     struct source *s = w->source;
+    PyObject *owner = NULL;
     if (s != NULL) {
         w->source = NULL;
         s->wanted = s->mask = 0;
+        owner = s->held ? s->owner : NULL;
+        s->held = false;
     }
     watch_drop_handles(t, w);
-    if (s != NULL && s->held) {
-        s->held = false;
-        Py_DECREF(s->owner);
-    }
+    Py_XDECREF(owner);
 }
 
 /* Has the poll backend look for `mask`, which is not 0. */
@@ -245,12 +245,12 @@ watch_register_all(struct watch_table *t, struct poll *p)
 void
 watch_clear(struct watch_table *t)
 {
+    /* What this runs finds the table as it is, and may take other sources out. */
+    for (int fd = 0; fd < t->cap; fd++) {
+        watch_drop(t, &t->slots[fd]);
+    }
     struct watch_table gone = *t;
     *t = (struct watch_table){.next_tag = gone.next_tag};
-    for (int fd = 0; fd < gone.cap; fd++) {
-        struct watch *w = &gone.slots[fd];
-        watch_drop(&gone, w);
-    }
     PyMem_Free(gone.slots);
 }
 
