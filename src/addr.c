@@ -23,6 +23,9 @@ addr_unix(const struct sockaddr_un *un, socklen_t len)
     size_t size = len > offsetof(struct sockaddr_un, sun_path)
         ? len - offsetof(struct sockaddr_un, sun_path)
         : 0;
+    if (size > sizeof(un->sun_path)) { /* the kernel counts a NUL that is not there */
+        size = sizeof(un->sun_path);
+    }
     if (size > 0 && un->sun_path[0] == 0) { /* abstract: as long as the name */
         return PyBytes_FromStringAndSize(un->sun_path, (Py_ssize_t)size);
     }

@@ -62,7 +62,7 @@ PyWeakref_GetRef(PyObject *ref, PyObject **object)
 
 /* Exported still, but declared in an internal header from 3.13 on: the attribute in
  * *method, and 1 if it is a method of the class that is not bound to obj yet. */
-PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
+extern int _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
 
 #endif
 

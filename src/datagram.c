@@ -126,16 +126,16 @@ datagram_send_by_socket(PyObject *op, PyObject *data, PyObject *addr)
 static int
 datagram_send_view(PyObject *op, PyObject *data, const union addr_inet *raw)
 {
-    int fd = transport_fd(TRANSPORT(op));
+    TransportData *t = TRANSPORT(op);
     if (LIKELY(PyBytes_CheckExact(data))) {
-        return send_bytes(fd, PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data),
-                          raw);
+        return send_bytes(transport_fd(t), PyBytes_AS_STRING(data),
+                          (size_t)PyBytes_GET_SIZE(data), raw);
     }
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    int sent = send_bytes(fd, view.buf, (size_t)view.len, raw);
+    int sent = send_bytes(transport_fd(t), view.buf, (size_t)view.len, raw);
     PyObject *exc = PyErr_GetRaisedException();
     PyBuffer_Release(&view);
     PyErr_SetRaisedException(exc);
@@ -156,15 +156,22 @@ datagram_send(PyObject *op, PyObject *data, PyObject *addr)
     if (connected != 0) {
         return connected < 0 ? -1 : datagram_send_view(op, data, NULL);
     }
+    if (PySys_Audit("socket.sendto", "OO", t->file, addr) < 0) {
+        return -1;
+    }
+    if (t->source.fd < 0 || t->loop == NULL) { /* closed by an auditor */
+        return 1;
+    }
     struct mmsg *m = datagram_mmsg(t);
-    if (m == NULL || PySys_Audit("socket.sendto", "OO", t->file, addr) < 0) {
+    if (m == NULL) {
         return -1;
     }
     const union addr_inet *raw = mmsg_address(m, t->family, addr);
     if (UNLIKELY(raw == NULL)) {
         return datagram_send_by_socket(op, data, addr);
     }
-    return datagram_send_view(op, data, raw);
+    union addr_inet to = *raw; /* to get the data may run code that sends, too */
+    return datagram_send_view(op, data, &to);
 }
 
 /* Puts a copy at the queue's end. */
@@ -173,6 +180,11 @@ datagram_append(PyObject *op, PyObject *data, PyObject *addr)
 {
     TransportData *t = TRANSPORT(op);
     PyObject *bytes = PyObject_Bytes(data);
+    if (bytes != NULL && !PyBytes_CheckExact(bytes)) {
+        Py_SETREF(bytes,
+                  PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes),
+                                            PyBytes_GET_SIZE(bytes)));
+    }
     if (bytes == NULL) {
         return -1;
     }
@@ -333,7 +345,7 @@ Datagram_sendto(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 static void
 datagram_pop(TransportData *t, int count)
 {
-    for (; count > 0; count--) {
+    for (; count > 0 && t->out.len > 0; count--) {
         PyObject **items = wqueue_items(&t->out) + t->out.head;
         PyObject *data = items[0], *addr = items[1];
         t->out.head += 2;

@@ -146,10 +146,12 @@ loop_drop_all(LoopObject *self)
     while (self->flush != NULL) {
         struct source *s = self->flush;
         self->flush = s->next_flush;
+        if (self->flush == NULL) {
+            self->flush_end = &self->flush;
+        }
         s->flushing = false;
         Py_DECREF(s->owner);
     }
-    self->flush_end = &self->flush;
     PyMem_RawFree(self->read_buffer);
     self->read_buffer = NULL;
     mmsg_free(self->mmsg);

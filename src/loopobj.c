@@ -13,6 +13,8 @@
 #include "signal.h"
 #include "sockops.h"
 #include "source.h"
+
+#include <stdlib.h>
 #include "sys.h"
 
 /* --- life --------------------------------------------------------------------- */
@@ -50,6 +52,8 @@ Loop_init(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "the event loop is already initialised");
         return -1;
     }
+    const char *at_once = getenv("EVLOOP_WRITE_AT_ONCE");
+    self->write_at_once = at_once != NULL && at_once[0] != 0;
     return loop_open(self);
 }
 
@@ -247,6 +251,30 @@ Loop_set__timer_cancelled_count(PyObject *Py_UNUSED(op), PyObject *value,
 #define FIELD(attr, field)                                                             \
     {attr, Loop_get_field, Loop_set_field, NULL, (void *)offsetof(LoopObject, field)}
 
+PyDoc_STRVAR(Loop_write_at_once_doc,
+"Whether stream transports send what is written at once, a bool.\n\n"
+"Otherwise (the default) what a callback writes leaves when it has returned. The\n"
+"environment variable EVLOOP_WRITE_AT_ONCE, when not empty, makes this true for new\n"
+"loops.");
+
+static PyObject *
+Loop_get_write_at_once(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(LOOP(op)->write_at_once);
+}
+
+static int
+Loop_set_write_at_once(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    int truth = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (truth < 0) {
+        return -1;
+    }
+    LOOP(op)->write_at_once = truth;
+    LOOP(op)->in_callback = LOOP(op)->in_callback && !truth;
+    return 0;
+}
+
 static PyGetSetDef Loop_getset[] = {
     FIELD("_current_handle", current_handle),
     FIELD("_exception_handler", exception_handler),
@@ -256,6 +284,8 @@ static PyGetSetDef Loop_getset[] = {
     {"_closed", Loop_get__closed, Loop_set__closed, NULL, NULL},
     {"_debug", Loop_get__debug, Loop_set__debug, NULL, NULL},
     {"_stopping", Loop_get__stopping, Loop_set__stopping, NULL, NULL},
+    {"write_at_once", Loop_get_write_at_once, Loop_set_write_at_once,
+     Loop_write_at_once_doc, NULL},
     {"_timer_cancelled_count", Loop_get__timer_cancelled_count,
      Loop_set__timer_cancelled_count, NULL, NULL},
     {NULL},

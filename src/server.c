@@ -273,13 +273,7 @@ listener_run(LoopObject *loop, struct source *s, unsigned Py_UNUSED(mask))
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ECONNABORTED) {
             return 0;
         }
-        if (listener_accept_failed(self, errno) < 0) {
-            return -1;
-        }
-        if (ACCEPT_MORE == 0
-            && s->held) { /* it was raised: asyncio's loop ends there */
-            return 0;
-        }
+        return listener_accept_failed(self, errno);
     }
     return 0;
 }

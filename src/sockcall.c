@@ -164,6 +164,14 @@ call_wait(SockCall *c, unsigned direction, PyObject **result)
     if (rc < 0 || loop_check_closed(c->loop) < 0) {
         return PYGEN_ERROR;
     }
+    /* What asked for the data, or for the transport, may have closed it. */
+    fd = sockop_fileno(c);
+    if (fd < 0) {
+        if (fd == -1) {
+            PyErr_SetString(PyExc_ValueError, "Invalid file descriptor: -1");
+        }
+        return PYGEN_ERROR;
+    }
     PyObject *future = sockwait_begin(c->loop, c->sock, fd, direction, &c->waiter);
     if (future == NULL) {
         return PYGEN_ERROR;

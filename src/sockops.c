@@ -213,6 +213,27 @@ attempt_recv(SockCall *c, int fd, PyObject **result)
                            : done(PyBytes_FromStringAndSize(buffer, n), result);
 }
 
+/* The descriptor once more: to get a buffer may have run code that closed it, and then
+ * the number is nobody's, or another's. */
+static int
+fd_after_buffer(SockCall *c, PyObject *exporter, int fd)
+{
+    return PyBytes_CheckExact(exporter) || PyByteArray_CheckExact(exporter)
+        ? fd
+        : sockop_fileno(c);
+}
+
+/* What sockop_fileno() gave, if that is not a descriptor. */
+static enum sock_outcome
+failed_fd(int fd)
+{
+    if (fd == -1) {
+        errno = EBADF;
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return SOCK_FAILED;
+}
+
 static enum sock_outcome
 attempt_recv_into(SockCall *c, int fd, PyObject **result)
 {
@@ -224,6 +245,11 @@ attempt_recv_into(SockCall *c, int fd, PyObject **result)
     if (view.len == 0) {
         PyBuffer_Release(&view);
         return delegate(c);
+    }
+    fd = fd_after_buffer(c, c->args[0], fd);
+    if (fd < 0) {
+        PyBuffer_Release(&view);
+        return failed_fd(fd);
     }
     Py_ssize_t n = receive(c, fd, view.buf, view.len);
     PyBuffer_Release(&view);
@@ -282,6 +308,10 @@ attempt_recvfrom_into(SockCall *c, int fd, PyObject **result)
     if (size == 0) {
         return delegate(c);
     }
+    fd = fd_after_buffer(c, c->args[0], fd);
+    if (fd < 0) {
+        return failed_fd(fd);
+    }
     enum sock_outcome seen = peek(c, fd);
     return seen != SOCK_DONE
         ? seen
@@ -300,6 +330,10 @@ attempt_sendall(SockCall *c, int fd, PyObject **result)
         && PyObject_GetBuffer(c->args[0], &c->view, PyBUF_SIMPLE) < 0) {
         PyErr_Clear();
         return delegate(c);
+    }
+    fd = fd_after_buffer(c, c->args[0], fd);
+    if (fd < 0) {
+        return failed_fd(fd);
     }
     Py_ssize_t rest = c->view.len - c->sent;
     Py_ssize_t n = sys_send(fd, (char *)c->view.buf + c->sent, (size_t)rest, 0);

@@ -179,7 +179,16 @@ bool
 sockwait_is_drained(LoopObject *loop, PyObject *sock, int fd)
 {
     PortObject *port = port_find(loop, sock, fd);
-    return port != NULL && port->drained && port->source.mask & POLL_READ;
+    if (port == NULL || !port->drained) {
+        return false;
+    }
+    /* Not while a user's reader gets the events, nor when it has got some. */
+    const struct watch *w = watch_slot(&loop->watches, fd);
+    if (w->reader != NULL
+        || (w->mask & (POLL_READ | POLL_EDGE)) != (POLL_READ | POLL_EDGE)) {
+        port->drained = false;
+    }
+    return port->drained;
 }
 
 /* The port of the descriptor, for that socket object; a new reference. */

@@ -3,6 +3,7 @@
 #include "source.h"
 #include "compat.h"
 #include "handle.h"
+#include "sys.h"
 
 #include <errno.h>
 
@@ -21,6 +22,19 @@ source_release(struct source *s)
     if (s->held) {
         s->held = false;
         Py_DECREF(s->owner);
+    }
+}
+
+/* Has less registered. The poll of a parent process is left alone: only the table is
+ * put right, which the child's own poll is filled from. */
+static void
+source_unregister(LoopObject *loop, int fd)
+{
+    if (loop->closed || loop->poll.fd < 0 || poll_is_foreign(&loop->poll)) {
+        watch_note(&loop->watches, fd);
+    }
+    else {
+        (void)watch_apply(&loop->watches, &loop->poll, fd);
     }
 }
 
@@ -48,9 +62,7 @@ source_attach(LoopObject *loop, struct source *s)
     w->source = s;
     if (old != NULL) { /* its file was closed behind our back */
         old->wanted = old->mask = 0;
-        if (!poll_is_foreign(&loop->poll)) {
-            (void)watch_apply(&loop->watches, &loop->poll, s->fd);
-        }
+        source_unregister(loop, s->fd);
         source_release(old);
     }
     return 0;
@@ -83,7 +95,7 @@ source_watch(LoopObject *loop, struct source *s, unsigned wanted)
             struct watch *w = source_slot(loop, s);
             if (w != NULL) {
                 s->mask = 0;
-                watch_apply(&loop->watches, &loop->poll, s->fd);
+                source_unregister(loop, s->fd);
             }
         }
         source_release(s);
@@ -130,9 +142,7 @@ source_forget(LoopObject *loop, struct source *s)
     s->wanted = s->mask = 0;
     if (w != NULL) {
         w->source = NULL;
-        if (!loop->closed && loop->poll.fd >= 0 && !poll_is_foreign(&loop->poll)) {
-            (void)watch_apply(&loop->watches, &loop->poll, s->fd);
-        }
+        source_unregister(loop, s->fd);
     }
     source_release(s);
 }
@@ -185,6 +195,7 @@ source_soon(LoopObject *loop, struct source *s)
 void
 source_flush_soon(LoopObject *loop, struct source *s)
 {
+    s->flush_forks = sys_fork_count();
     if (!s->flushing) {
         s->flushing = true;
         s->next_flush = NULL;

@@ -53,6 +53,7 @@ struct source {
     const struct source_kind *kind;
     PyObject *owner; /* borrowed: what the struct lies in */
     struct source *next_flush;
+    unsigned flush_forks; /* sys_fork_count() of what is to be flushed */
     int fd;
     uint8_t wanted; /* POLL_READ | POLL_WRITE */
     uint8_t mask; /* registered: what is wanted or more; POLL_EDGE */

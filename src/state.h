@@ -70,6 +70,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_run_once)                                                                       \
     X(_selector)                                                                       \
     X(_set_coroutine_origin_tracking)                                                  \
+    X(_set_result_unless_cancelled)                                                    \
     X(_set_running_loop)                                                               \
     X(_soon)                                                                           \
     X(_start_reading)                                                                  \

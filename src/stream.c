@@ -1,31 +1,28 @@
-/* stream.c - the transport of TCP and UNIX stream sockets: reading and sending.
+/* stream.c - the transport of TCP and UNIX stream sockets: sending, and the type.
+ * Reading is in streamread.c.
  *
- * Reading. One recv() for each event, into a buffer of the loop's; large reads go
- * straight into the bytes object that the protocol is given. The watch is
- * level-triggered: what is left brings another event.
+ * States of the queue `out`:
  *
- * Sending. States of the queue `out`:
+ * empty -> corked            [stream_appended]  in a callback of the loop: it is sent
+ *                            when the callback has returned, with what else it writes
+ * empty -> empty, waiting    [stream_write_large, _view]  outside, or if it is large:
+ *                            tried at once
+ * corked -> empty, waiting   [stream_try]  tried: at the callback's end, when more than
+ *                            CORK_MAX bytes wait, or when somebody looks
+ * corked -> empty            [stream_drop_parents]  in a child of fork
+ * waiting -> empty           [stream_run_write]  there is room; flow control counts
  *
- * empty -> corked   [stream_write]   in a callback of the loop: it is sent when the
- *                                    callback has returned, together with whatever else
- *                                    that writes
- * corked -> empty, waiting  [stream_flush]  tried: at the callback's end, when more
- * than CORK_MAX bytes wait, or when somebody looks empty -> empty, waiting
- * [stream_write]  outside of callbacks: tried at once waiting -> empty
- * [stream_run_write]  the descriptor is writable; flow control counts Only `waiting`
- * looks for writability. close(), write_eof(), abort() and whatever shows the size of
- * the queue flush first, so that nothing else can tell. */
+ * Only a queue that is waiting looks for writability. close(), write_eof(), abort() and
+ * whatever shows the size of the queue flush first, so that nothing else can tell. */
 
 #include "args.h"
 #include "compat.h"
-#include "streamfeed.h"
-#include "transport.h"
+#include "stream.h"
+#include "sys.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
-/* Reads of more than this are likely to be followed by more of their kind. */
-#define READ_LARGE (32 * 1024)
 #define CORK_MAX HARD_OR(16, 32 * 1024)
 #define VECTORS HARD_OR(2, 64)
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
@@ -117,11 +114,31 @@ send_queue(TransportData *t, bool *all)
 
 static const char write_error[] = "Fatal write error on socket transport";
 
+/* The rest is sent when there is room; without that event it never would be. */
+static int
+stream_wait_for_room(PyObject *op)
+{
+    return transport_watch_writing(op, true) < 0 ? transport_fatal(op, write_error)
+                                                 : transport_check_high(op);
+}
+
+/* In a child of fork, what is corked is the parent's to send. */
+static inline void
+stream_drop_parents(TransportData *t)
+{
+    if (UNLIKELY(t->corked && t->source.flushing
+                 && t->source.flush_forks != sys_fork_count())) {
+        t->corked = false;
+        wqueue_clear(&t->out);
+    }
+}
+
 /* Sends what it can of a queue that nobody has tried yet. */
 static int
 stream_try(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
+    stream_drop_parents(t);
     t->corked = false;
     bool all = true;
     while (all && t->out.len > 0) {
@@ -131,10 +148,7 @@ stream_try(PyObject *op)
             return transport_fatal(op, write_error);
         }
     }
-    if (LIKELY(t->out.len == 0)) {
-        return 0;
-    }
-    return transport_watch_writing(op, true) < 0 ? -1 : transport_check_high(op);
+    return LIKELY(t->out.len == 0) ? 0 : stream_wait_for_room(op);
 }
 
 static int
@@ -155,47 +169,38 @@ stream_may_cork(const LoopObject *loop)
     return loop->in_callback && loop->runner == PyThread_get_thread_ident();
 }
 
-/* The bytes from `skip` on, as an exact bytes object of our own or the caller's. */
+/* An exact bytes object: the data, or a copy. Runs Python code for what is none. */
 static PyObject *
-bytes_from(PyObject *data, Py_ssize_t skip)
+bytes_of(PyObject *data)
 {
-    if (PyBytes_CheckExact(data) && skip == 0) {
+    if (PyBytes_CheckExact(data)) {
         return Py_NewRef(data);
     }
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
         return NULL;
     }
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, view.len - skip);
-    if (bytes != NULL && skip == 0
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, view.len);
+    if (bytes != NULL
         && PyBuffer_ToContiguous(PyBytes_AS_STRING(bytes), &view, view.len, 'C') < 0) {
         Py_CLEAR(bytes);
-    }
-    if (bytes != NULL && skip > 0) {
-        memcpy(PyBytes_AS_STRING(bytes), (char *)view.buf + skip,
-               (size_t)(view.len - skip));
     }
     PyBuffer_Release(&view);
     return bytes;
 }
 
-/* Puts a piece of data at the queue's end; nothing if it is empty. */
+/* Puts bytes at the queue's end; nothing if there are none. */
 static int
-stream_append(TransportData *t, PyObject *data, Py_ssize_t skip)
+stream_append(TransportData *t, PyObject *bytes)
 {
-    PyObject *bytes = bytes_from(data, skip);
-    if (bytes == NULL) {
-        return -1;
-    }
     if (PyBytes_GET_SIZE(bytes) == 0) {
-        Py_DECREF(bytes);
         return 0;
     }
     if (wqueue_push_steal(&t->out, bytes) < 0) {
-        Py_DECREF(bytes);
         PyErr_NoMemory();
         return -1;
     }
+    Py_INCREF(bytes);
     return 0;
 }
 
@@ -220,39 +225,70 @@ stream_appended(PyObject *op, bool was_empty)
     return 0;
 }
 
-/* A large piece, with nothing before it: sent in place, the rest is kept. */
+/* Sends bytes, which may be NULL with an exception; steals them. Whatever made them may
+ * have ended the connection. */
 static int
-stream_write_large(PyObject *op, PyObject *data)
+stream_write_bytes_steal(PyObject *op, PyObject *bytes)
 {
     TransportData *t = TRANSPORT(op);
-    Py_buffer view;
-    if (UNLIKELY(t->replaced)) {
-        return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, true);
+    int rc = bytes == NULL ? -1 : 0;
+    if (rc == 0 && t->conn_lost == 0 && t->loop != NULL) {
+        stream_drop_parents(t);
+        bool was_empty = t->out.len == 0;
+        rc = stream_append(t, bytes) < 0 ? -1 : stream_appended(op, was_empty);
     }
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) { /* it is strided */
-        PyErr_Clear();
-        return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, true);
-    }
-    Py_ssize_t n = send_bytes(transport_fd(t), view.buf, (size_t)view.len);
-    Py_ssize_t size = view.len;
-    PyBuffer_Release(&view);
+    Py_XDECREF(bytes);
+    return rc;
+}
+
+/* A large bytes object with nothing before it, sent in place. */
+static int
+stream_write_large(PyObject *op, PyObject *bytes)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_ssize_t size = PyBytes_GET_SIZE(bytes);
+    Py_ssize_t n = send_bytes(transport_fd(t), PyBytes_AS_STRING(bytes), (size_t)size);
     if (n < 0) {
         return transport_fatal(op, write_error);
     }
     if (n == size) {
         return 0;
     }
-    if (PyBytes_CheckExact(data)) {
-        if (stream_append(t, data, 0) < 0) {
-            return -1;
-        }
-        t->out.offset = n;
-        t->out.size -= n;
-    }
-    else if (stream_append(t, data, n) < 0) {
+    if (stream_append(t, bytes) < 0) {
         return -1;
     }
-    return transport_watch_writing(op, true) < 0 ? -1 : transport_check_high(op);
+    t->out.offset = n;
+    t->out.size -= n;
+    return stream_wait_for_room(op);
+}
+
+/* The same for what exports a buffer: only what is not sent at once is copied. To get
+ * the buffer, and to give it back, can run Python code. */
+static int
+stream_write_view(PyObject *op, PyObject *data)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_BufferError)) {
+            return transport_fatal(op, write_error);
+        }
+        PyErr_Clear(); /* it is strided */
+        return stream_write_bytes_steal(op, bytes_of(data));
+    }
+    Py_ssize_t n = 0;
+    if (t->conn_lost == 0 && t->loop != NULL && t->out.len == 0) {
+        n = send_bytes(transport_fd(t), view.buf, (size_t)view.len);
+    }
+    int rc = n < 0 ? transport_fatal(op, write_error) : 0;
+    PyObject *rest = n < 0 || n == view.len
+        ? NULL
+        : PyBytes_FromStringAndSize((char *)view.buf + n, view.len - n);
+    bool whole = n < 0 || n == view.len;
+    PyObject *exc = PyErr_GetRaisedException();
+    PyBuffer_Release(&view);
+    PyErr_SetRaisedException(exc);
+    return whole ? rc : stream_write_bytes_steal(op, rest);
 }
 
 /* What asyncio does with data for a lost connection. */
@@ -289,11 +325,12 @@ stream_write(PyObject *op, PyObject *data)
     if (UNLIKELY(t->conn_lost != 0 || t->loop == NULL)) {
         return stream_write_lost(t);
     }
-    bool was_empty = t->out.len == 0;
-    if (was_empty && (len >= CORK_MAX || !stream_may_cork(transport_loop(t)))) {
-        return stream_write_large(op, data);
+    if (t->out.len == 0 && !t->replaced
+        && (len >= CORK_MAX || !stream_may_cork(transport_loop(t)))) {
+        return PyBytes_CheckExact(data) ? stream_write_large(op, data)
+                                        : stream_write_view(op, data);
     }
-    return stream_append(t, data, 0) < 0 ? -1 : stream_appended(op, was_empty);
+    return stream_write_bytes_steal(op, bytes_of(data));
 }
 
 static const char write_doc[] = PyDoc_STR(
@@ -331,7 +368,7 @@ bytes_of_pieces(PyObject *pieces)
         PyObject *piece = PyList_GET_ITEM(list, i);
         if (!PyBytes_CheckExact(piece)) {
             PyObject *view = PyMemoryView_FromObject(piece);
-            PyObject *bytes = view == NULL ? NULL : bytes_from(view, 0);
+            PyObject *bytes = view == NULL ? NULL : bytes_of(view);
             Py_XDECREF(view);
             if (bytes == NULL || PyList_SetItem(list, i, bytes) < 0) {
                 Py_CLEAR(list);
@@ -349,13 +386,22 @@ stream_write_list(PyObject *op, PyObject *list)
     if (t->conn_lost != 0 || t->loop == NULL) {
         return 0;
     }
+    stream_drop_parents(t);
     bool was_empty = t->out.len == 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
-        if (stream_append(t, PyList_GET_ITEM(list, i), 0) < 0) {
-            return -1;
-        }
+    int rc = 0;
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
+        rc = stream_append(t, PyList_GET_ITEM(list, i));
     }
-    return stream_appended(op, was_empty);
+    /* Also when memory has run out: what is queued must leave. */
+    PyObject *exc = PyErr_GetRaisedException();
+    if (stream_appended(op, was_empty) < 0) {
+        rc = -1;
+        Py_CLEAR(exc);
+    }
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+    return rc;
 }
 
 static const char writelines_doc[] = PyDoc_STR(
@@ -475,25 +521,23 @@ static int
 stream_run_write(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    if (t->conn_lost != 0 || t->out.len == 0 || t->corked) {
+    if (t->conn_lost != 0 || t->corked) {
         return 0;
     }
     bool all;
-    if (send_queue(t, &all) < 0) {
+    if (t->out.len > 0 && send_queue(t, &all) < 0) {
         PyObject *exc = PyErr_GetRaisedException();
         wqueue_clear(&t->out);
         PyErr_SetRaisedException(Py_NewRef(exc));
-        int rc = transport_watch_writing(op, false);
-        rc = transport_fatal(op, write_error) < 0 || rc < 0
-            ? -1
-            : stream_tell_empty(op, exc);
+        int rc = transport_fatal(op, write_error) < 0 ? -1 : stream_tell_empty(op, exc);
         Py_DECREF(exc);
         return rc;
     }
     if (transport_check_low(op) < 0 || (t->corked && stream_try(op) < 0)) {
         return -1;
     }
-    if (t->out.len > 0 || t->loop == NULL) {
+    /* The queue may be empty since an earlier time, which an exception has ended. */
+    if (t->conn_lost != 0 || t->out.len > 0 || t->loop == NULL) {
         return 0;
     }
     if (transport_watch_writing(op, false) < 0 || stream_tell_empty(op, NULL) < 0) {
@@ -509,163 +553,7 @@ stream_run_write(PyObject *op)
     return t->eof ? stream_shutdown(t) : 0;
 }
 
-/* --- reading ------------------------------------------------------------------ */
-
-static int
-stream_at_eof(PyObject *op)
-{
-    TransportData *t = TRANSPORT(op);
-    transport_log(op, "%r received EOF");
-    PyObject *argv[2];
-    PyObject *res = transport_call(t, t->st->str_eof_received, argv, 0);
-    int keep = res == NULL ? -1 : PyObject_IsTrue(res);
-    Py_XDECREF(res);
-    if (keep < 0) {
-        return transport_fatal(op, "Fatal error: protocol.eof_received() call failed.");
-    }
-    if (!keep) {
-        return transport_close(op);
-    }
-    return t->loop == NULL ? 0 : transport_watch_reading(op, false);
-}
-
-/* The number of bytes read; -1 with an exception, -2 if there is nothing to read. */
-static Py_ssize_t
-stream_recv(int fd, void *buffer, size_t size)
-{
-    Py_ssize_t n;
-    do {
-        n = recv(fd, buffer, size, MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    if (n >= 0) {
-        return n;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        return -2;
-    }
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
-}
-
-static const char read_error[] = "Fatal read error on socket transport";
-
-/* Into the loop's buffer; results as of stream_recv(). */
-static Py_ssize_t
-stream_recv_loop(TransportData *t)
-{
-    char *buffer = loop_read_buffer(transport_loop(t));
-    return buffer == NULL ? -1 : stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
-}
-
-/* protocol.data_received(data), or the same for asyncio's own streams. */
-static int
-stream_tell_data(TransportData *t, const char *data, Py_ssize_t size)
-{
-    if (t->protocol != NULL
-        && Py_IS_TYPE(t->protocol, (PyTypeObject *)t->st->StreamReaderProtocol)) {
-        PyObject *protocol = Py_NewRef(t->protocol);
-        int fed = streamfeed_data(t->st, protocol, data, size);
-        Py_DECREF(protocol);
-        if (LIKELY(fed != 0)) {
-            return fed < 0 ? -1 : 0;
-        }
-    }
-    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
-    if (bytes == NULL) {
-        return -2;
-    }
-    PyObject *argv[3] = {NULL, NULL, bytes};
-    PyObject *res = transport_call(t, t->st->str_data_received, argv, 1);
-    Py_DECREF(bytes);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-static int
-stream_read_data(PyObject *op)
-{
-    TransportData *t = TRANSPORT(op);
-    Py_ssize_t n = stream_recv_loop(t);
-    if (UNLIKELY(n <= 0)) {
-        return n == 0 ? stream_at_eof(op)
-            : n == -1 ? transport_fatal(op, read_error)
-                      : 0;
-    }
-    int rc = stream_tell_data(t, transport_loop(t)->read_buffer, n);
-    return LIKELY(rc == 0) ? 0
-        : rc == -2
-        ? transport_fatal(op, read_error)
-        : transport_fatal(op, "Fatal error: protocol.data_received() call failed.");
-}
-
-/* protocol.get_buffer(-1), writable and not empty. */
-static int
-stream_get_buffer(TransportData *t, Py_buffer *view)
-{
-    PyObject *hint = PyLong_FromLong(-1);
-    PyObject *argv[3] = {NULL, NULL, hint};
-    PyObject *buffer = hint == NULL ? NULL
-                                    : transport_call(t, t->st->str_get_buffer, argv, 1);
-    Py_XDECREF(hint);
-    Py_ssize_t len = buffer == NULL ? -1 : PyObject_Length(buffer);
-    if (len == 0) {
-        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
-    }
-    int rc = len <= 0 ? -1 : 0;
-    if (rc == 0 && PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) < 0) {
-        rc = -2;
-    }
-    Py_XDECREF(buffer);
-    return rc;
-}
-
-/* recv_into()'s complaint of what is no writable buffer. */
-static void
-explain_bad_buffer(void)
-{
-    if (PyErr_ExceptionMatches(PyExc_BufferError)
-        || PyErr_ExceptionMatches(PyExc_TypeError)) {
-        PyErr_Clear();
-        PyErr_SetString(PyExc_TypeError,
-                        "recv_into() argument 1 must be read-write bytes-like object");
-    }
-}
-
-static int
-stream_read_buffer(PyObject *op)
-{
-    TransportData *t = TRANSPORT(op);
-    Py_buffer view;
-    int rc = stream_get_buffer(t, &view);
-    if (rc == -2) {
-        explain_bad_buffer();
-        return transport_fatal(op, read_error);
-    }
-    if (rc < 0) {
-        return transport_fatal(op, "Fatal error: protocol.get_buffer() call failed.");
-    }
-    Py_ssize_t n = t->source.fd < 0
-        ? -2
-        : stream_recv(transport_fd(t), view.buf, (size_t)view.len);
-    PyBuffer_Release(&view);
-    if (n <= 0) {
-        return n == 0 ? stream_at_eof(op)
-            : n == -1 ? transport_fatal(op, read_error)
-                      : 0;
-    }
-    PyObject *number = PyLong_FromSsize_t(n);
-    PyObject *argv[3] = {NULL, NULL, number};
-    PyObject *res = number == NULL
-        ? NULL
-        : transport_call(t, t->st->str_buffer_updated, argv, 1);
-    Py_XDECREF(number);
-    if (res == NULL) {
-        return transport_fatal(op,
-                               "Fatal error: protocol.buffer_updated() call failed.");
-    }
-    Py_DECREF(res);
-    return 0;
-}
+/* --- events ------------------------------------------------------------------- */
 
 static int
 stream_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)

@@ -310,7 +310,7 @@ transport_watch_writing(PyObject *op, bool wanted)
             return -1;
         }
     }
-    if (!wanted) {
+    if (!wanted && t->conn_lost == 0) { /* else it is connection_lost()'s */
         Py_CLEAR(t->write_context);
     }
     return source_watch(transport_loop(t), &t->source,
@@ -696,7 +696,7 @@ transport_lose(PyObject *op, PyObject *error)
     if (t->gone || t->loop == NULL) {
         return 0;
     }
-    t->gone = true;
+    t->gone = t->closing = true;
     int rc = 0;
     if (t->protocol_connected) {
         PyObject *argv[3] = {NULL, NULL, error};

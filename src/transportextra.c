@@ -112,7 +112,7 @@ lookup(PyObject *op, PyObject *name)
             return Py_XNewRef(value);
         }
     }
-    if (!PyUnicode_CheckExact(name) || t->family == AF_UNSPEC) {
+    if (!PyUnicode_Check(name) || t->family == AF_UNSPEC) {
         return NULL;
     }
     PyObject *(*make)(PyObject *) = PyUnicode_CompareWithASCIIString(name, "peername")

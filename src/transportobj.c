@@ -3,6 +3,8 @@
 #include "args.h"
 #include "transport.h"
 
+#include <math.h>
+
 static PyObject *
 none_or_error(int rc)
 {
@@ -260,6 +262,23 @@ transport_check_data(PyObject *data)
 
 /* --- flow control ------------------------------------------------------------- */
 
+/* More than the largest size is the largest size, infinity too. */
+static int
+limit_size(PyObject *limit, Py_ssize_t *size)
+{
+    if (PyFloat_Check(limit) && isinf(PyFloat_AS_DOUBLE(limit))) {
+        *size = PY_SSIZE_T_MAX;
+        return 0;
+    }
+    PyObject *number = PyNumber_Long(limit);
+    if (number == NULL) {
+        return -1;
+    }
+    *size = PyNumber_AsSsize_t(number, NULL);
+    Py_DECREF(number);
+    return *size == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
 /* `high >= low >= 0`, and both as sizes. */
 static int
 set_limits(TransportData *t, PyObject *high, PyObject *low)
@@ -277,15 +296,13 @@ set_limits(TransportData *t, PyObject *high, PyObject *low)
         }
         return -1;
     }
-    PyObject *limits[2] = {PyNumber_Long(high), PyNumber_Long(low)};
-    int rc = limits[0] == NULL || limits[1] == NULL ? -1 : 0;
-    if (rc == 0) { /* clipped: more than the largest size is the largest size */
-        t->high = PyNumber_AsSsize_t(limits[0], NULL);
-        t->low = PyNumber_AsSsize_t(limits[1], NULL);
+    Py_ssize_t sizes[2];
+    if (limit_size(high, &sizes[0]) < 0 || limit_size(low, &sizes[1]) < 0) {
+        return -1;
     }
-    Py_XDECREF(limits[0]);
-    Py_XDECREF(limits[1]);
-    return rc;
+    t->high = sizes[0];
+    t->low = sizes[1];
+    return 0;
 }
 
 const char Transport_set_write_buffer_limits_doc[] = PyDoc_STR(

@@ -59,9 +59,15 @@ transport_tell_waiter(TransportData *t)
     }
     PyObject *res = PyObject_CallFunctionObjArgs(t->st->set_result_unless_cancelled,
                                                  waiter, Py_None, NULL);
+    int rc = 0;
+    if (res == NULL) {
+        PyObject *op = t->source.owner;
+        rc = transport_report_callback(op, t->loop ? t->loop : Py_None, t->st->futures,
+                                       t->st->str__set_result_unless_cancelled, waiter);
+    }
     Py_DECREF(waiter);
     Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return rc;
 }
 
 /* The steps that asyncio schedules one by one. After an error that ends the loop the

@@ -40,6 +40,7 @@ watch_grow(struct watch_table *t, int fd)
 struct watch *
 watch_slot_new(struct watch_table *t, int fd)
 {
+    assert(fd >= 0);
     if (fd >= t->cap && watch_grow(t, fd) < 0) {
         return NULL;
     }
@@ -155,6 +156,19 @@ watch_apply(struct watch_table *t, struct poll *p, int fd)
         }
         /* Closed behind our back, and the number is in use again: whoever waited for
          * the old file waits for nothing. To drop it may have run Python code. */
+    }
+}
+
+void
+watch_note(struct watch_table *t, int fd)
+{
+    struct watch *w = watch_slot(t, fd);
+    if (w == NULL || w->mask == 0) {
+        return;
+    }
+    w->mask = watch_union(w);
+    if (w->mask == 0) {
+        t->count--;
     }
 }
 

@@ -66,6 +66,8 @@ int watch_unset(struct watch_table *t, struct poll *p, int fd, unsigned directio
 /* Registers what the handles and the source of a slot ask for. Returns 0, or -errno
  * (then nothing is registered, and the handles are gone). */
 int watch_apply(struct watch_table *t, struct poll *p, int fd);
+/* The same for what asks for less, without a word to the poll backend. */
+void watch_note(struct watch_table *t, int fd);
 /* The descriptor under which a file object was registered, or -1: it may have
  * been closed since, and not know its number any more. */
 int watch_find_file(const struct watch_table *t, PyObject *file);

@@ -15,7 +15,7 @@ LAYERS = (
     "loop loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport transportstart transportextra transportobj transporttypes"
-    " clients stream streamfeed datagram pipe",
+    " clients stream streamread streamfeed datagram pipe",
     "server tls sockops sockcall sockwait resolve process",
     "module loopobj looprun loopcalls loopservice looptransport loopview",
 )

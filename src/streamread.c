@@ -1,0 +1,168 @@
+/* streamread.c - what a stream transport does when there is something to read.
+ *
+ * One recv() for each event: into a buffer of the loop's, of which the protocol gets an
+ * exact bytes object, or into the buffer of a BufferedProtocol. The watch is
+ * level-triggered: what is left brings another event. */
+
+#include "compat.h"
+#include "stream.h"
+#include "streamfeed.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+static int
+stream_at_eof(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    transport_log(op, "%r received EOF");
+    PyObject *argv[2];
+    PyObject *res = transport_call(t, t->st->str_eof_received, argv, 0);
+    int keep = res == NULL ? -1 : PyObject_IsTrue(res);
+    Py_XDECREF(res);
+    if (keep < 0) {
+        return transport_fatal(op, "Fatal error: protocol.eof_received() call failed.");
+    }
+    if (!keep) {
+        return transport_close(op);
+    }
+    return t->loop == NULL ? 0 : transport_watch_reading(op, false);
+}
+
+/* The number of bytes read; -1 with an exception, -2 if there is nothing to read. */
+static Py_ssize_t
+stream_recv(int fd, void *buffer, size_t size)
+{
+    Py_ssize_t n;
+    do {
+        n = recv(fd, buffer, size, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        return n;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return -2;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static const char read_error[] = "Fatal read error on socket transport";
+
+/* Into the loop's buffer; results as of stream_recv(). */
+static Py_ssize_t
+stream_recv_loop(TransportData *t)
+{
+    char *buffer = loop_read_buffer(transport_loop(t));
+    return buffer == NULL ? -1 : stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
+}
+
+/* protocol.data_received(data), or the same for asyncio's own streams. */
+static int
+stream_tell_data(TransportData *t, const char *data, Py_ssize_t size)
+{
+    if (t->protocol != NULL
+        && Py_IS_TYPE(t->protocol, (PyTypeObject *)t->st->StreamReaderProtocol)) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int fed = streamfeed_data(t->st, protocol, data, size);
+        Py_DECREF(protocol);
+        if (LIKELY(fed != 0)) {
+            return fed < 0 ? -1 : 0;
+        }
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    if (bytes == NULL) {
+        return -2;
+    }
+    PyObject *argv[3] = {NULL, NULL, bytes};
+    PyObject *res = transport_call(t, t->st->str_data_received, argv, 1);
+    Py_DECREF(bytes);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+int
+stream_read_data(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_ssize_t n = stream_recv_loop(t);
+    if (UNLIKELY(n <= 0)) {
+        return n == 0 ? stream_at_eof(op)
+            : n == -1 ? transport_fatal(op, read_error)
+                      : 0;
+    }
+    int rc = stream_tell_data(t, transport_loop(t)->read_buffer, n);
+    return LIKELY(rc == 0) ? 0
+        : rc == -2
+        ? transport_fatal(op, read_error)
+        : transport_fatal(op, "Fatal error: protocol.data_received() call failed.");
+}
+
+/* protocol.get_buffer(-1), writable and not empty. */
+static int
+stream_get_buffer(TransportData *t, Py_buffer *view)
+{
+    PyObject *hint = PyLong_FromLong(-1);
+    PyObject *argv[3] = {NULL, NULL, hint};
+    PyObject *buffer = hint == NULL ? NULL
+                                    : transport_call(t, t->st->str_get_buffer, argv, 1);
+    Py_XDECREF(hint);
+    Py_ssize_t len = buffer == NULL ? -1 : PyObject_Length(buffer);
+    if (len == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+    }
+    int rc = len <= 0 ? -1 : 0;
+    if (rc == 0 && PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) < 0) {
+        rc = -2;
+    }
+    Py_XDECREF(buffer);
+    return rc;
+}
+
+/* recv_into()'s complaint of what is no writable buffer. */
+static void
+explain_bad_buffer(void)
+{
+    if (PyErr_ExceptionMatches(PyExc_BufferError)
+        || PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        PyErr_SetString(PyExc_TypeError,
+                        "recv_into() argument 1 must be read-write bytes-like object");
+    }
+}
+
+int
+stream_read_buffer(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_buffer view;
+    int rc = stream_get_buffer(t, &view);
+    if (rc == -2) {
+        explain_bad_buffer();
+        return transport_fatal(op, read_error);
+    }
+    if (rc < 0) {
+        return transport_fatal(op, "Fatal error: protocol.get_buffer() call failed.");
+    }
+    Py_ssize_t n = t->source.fd < 0
+        ? -2
+        : stream_recv(transport_fd(t), view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    if (n <= 0) {
+        return n == 0 ? stream_at_eof(op)
+            : n == -1 ? transport_fatal(op, read_error)
+                      : 0;
+    }
+    PyObject *number = PyLong_FromSsize_t(n);
+    PyObject *argv[3] = {NULL, NULL, number};
+    PyObject *res = number == NULL
+        ? NULL
+        : transport_call(t, t->st->str_buffer_updated, argv, 1);
+    Py_XDECREF(number);
+    if (res == NULL) {
+        return transport_fatal(op,
+                               "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Py_DECREF(res);
+    return 0;
+}
