@@ -66,6 +66,7 @@ static int
 Call_clear(PyObject *op)
 {
     SockCall *c = SOCKCALL(op);
+    c->state = CALL_CLOSED;
     sockwait_end(&c->waiter);
     PyBuffer_Release(&c->view);
     Py_CLEAR(c->inner);
@@ -83,7 +84,6 @@ static void
 call_end(PyObject *op)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    SOCKCALL(op)->state = CALL_CLOSED;
     (void)Call_clear(op);
     PyErr_SetRaisedException(exc);
 }
@@ -122,7 +122,6 @@ Call_dealloc(PyObject *op)
     if (UNLIKELY(c->weakrefs != NULL)) {
         PyObject_ClearWeakRefs(op);
     }
-    c->state = CALL_CLOSED;
     (void)Call_clear(op);
     st->live_sockcalls--;
     if (LIKELY(st->sockcall_free < st->sockcall_free_max

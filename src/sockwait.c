@@ -183,7 +183,7 @@ sockwait_is_drained(LoopObject *loop, PyObject *sock, int fd)
         return false;
     }
     /* Not while a user's reader gets the events, nor when it has got some. */
-    const struct watch *w = watch_slot(&loop->watches, fd);
+    const struct watch *w = &loop->watches.slots[fd];
     if (w->reader != NULL
         || (w->mask & (POLL_READ | POLL_EDGE)) != (POLL_READ | POLL_EDGE)) {
         port->drained = false;
@@ -252,7 +252,9 @@ sockwait_begin(LoopObject *loop, PyObject *sock, int fd, unsigned direction,
     if (source_watch(loop, &port->source, port_wanted(port) | POLL_EDGE) < 0) {
         PyObject *exc = PyErr_GetRaisedException();
         sockwait_end(w);
-        source_forget(loop, &port->source);
+        if (port_wanted(port) == 0) { /* else others wait here still */
+            source_forget(loop, &port->source);
+        }
         Py_CLEAR(future);
         PyErr_SetRaisedException(exc);
     }

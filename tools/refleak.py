@@ -52,8 +52,11 @@ def repeat(item, warm_ups, runs):
 
 
 def forget(item):
-    """Drop what pytest keeps of each run: output, and finished finalizers."""
+    """Drop what pytest keeps of each run: output, warnings, finished finalizers."""
     item._report_sections.clear()
+    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.stats.pop("warnings", None)
     for fixtures in item._fixtureinfo.name2fixturedefs.values():
         for fixture in fixtures:
             fixture._finalizers[:] = itertools.filterfalse(is_over, fixture._finalizers)
