@@ -11,7 +11,9 @@ left out.
 
 import gc
 import itertools
+import re
 import sys
+import warnings
 from array import array
 
 import pytest
@@ -40,11 +42,14 @@ def repeat(item, warm_ups, runs):
     counts = array("q", [0] * (warm_ups + runs))
     for run in range(len(counts)):
         # As if a test of the same parent came next: what it has set up stays.
-        reports = runtestprotocol(item, log=False, nextitem=item.parent)
+        # Pytest would keep the warnings, and so what they are about.
+        with warnings.catch_warnings(record=True):
+            reports = runtestprotocol(item, log=False, nextitem=item.parent)
         if not all(report.passed for report in reports):
             return reports, []
         forget(item)
         clear_caches()
+        re.purge()
         gc.collect()
         counts[run] = sys.gettotalrefcount()
     compared = itertools.pairwise(counts[warm_ups - 1 :])
@@ -52,11 +57,8 @@ def repeat(item, warm_ups, runs):
 
 
 def forget(item):
-    """Drop what pytest keeps of each run: output, warnings, finished finalizers."""
+    """Drop what pytest keeps of each run: output, and finished finalizers."""
     item._report_sections.clear()
-    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.stats.pop("warnings", None)
     for fixtures in item._fixtureinfo.name2fixturedefs.values():
         for fixture in fixtures:
             fixture._finalizers[:] = itertools.filterfalse(is_over, fixture._finalizers)
