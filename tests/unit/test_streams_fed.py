@@ -121,11 +121,15 @@ def test_fed_without_python(evloop_loop):
 
 @pytest.mark.parametrize("family", ["unix", "tcp"])
 def test_servers_streams_are_fed_without_python(evloop_loop, family, tmp_path):
+    echoed = evloop_loop.create_future()
+
     async def echo(reader, writer):
         while data := await reader.read(100):
             writer.write(data)
             await writer.drain()
         writer.close()
+        await writer.wait_closed()
+        echoed.set_result(asyncio.current_task())
 
     async def main():
         if family == "tcp":
@@ -143,6 +147,7 @@ def test_servers_streams_are_fed_without_python(evloop_loop, family, tmp_path):
         writer.close()
         await writer.wait_closed()
         server.close()
+        await (await echoed)
 
     run(evloop_loop, main())
 
