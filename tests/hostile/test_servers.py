@@ -191,7 +191,7 @@ OUT_OF_DESCRIPTORS = """
         loop = evloop.new_event_loop()
     else:
         loop = asyncio.SelectorEventLoop()
-    contexts, told, made = [], [], []
+    contexts, told, made, lost = [], [], [], []
 
     def handler(loop, context):
         contexts.append(context)
@@ -201,6 +201,9 @@ OUT_OF_DESCRIPTORS = """
         def connection_made(self, transport):
             made.append(loop.time())
             transport.close()
+
+        def connection_lost(self, error):
+            lost.append(error)
 
     async def main():
         server = await loop.create_server(Protocol, "127.0.0.1", 0)
@@ -215,7 +218,7 @@ OUT_OF_DESCRIPTORS = """
             await asyncio.sleep(0)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         count = len(told)
-        while len(made) < len(clients):
+        while len(lost) < len(clients):
             await asyncio.sleep(0.01)
         assert len(told) == count, "reported more than once in a second"
         for client in clients:
