@@ -61,6 +61,7 @@ setup(
             sources=sorted(glob("src/*.c")),
             depends=sorted(glob("src/*.h")),
             extra_compile_args=["-std=c11", "-fvisibility=hidden", *COMPILE],
+            libraries=["dl"],
             extra_link_args=LINK,
         )
     ],

@@ -14,6 +14,7 @@ from ._core import Future, Handle, Task, TimerHandle
 from ._loop import EventLoop, new_event_loop, run
 from ._policy import EventLoopPolicy, install, uninstall
 from ._server import Server
+from ._tls import tls_engine
 
 __all__ = [
     "EventLoop",
@@ -27,6 +28,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "tls_engine",
     "uninstall",
 ]
 

@@ -5,7 +5,7 @@ import os
 import selectors
 import signal
 import sys
-from asyncio import constants, sslproto
+from asyncio import constants
 from collections.abc import (
     Callable,
     Coroutine,
@@ -21,6 +21,7 @@ from . import _core
 from ._process import Subprocesses
 from ._resolve import Resolver
 from ._server import ServerMixin
+from ._tls import TLSMixin, protocol_class
 
 _T = TypeVar("_T")
 
@@ -163,7 +164,12 @@ class _Transports(MutableMapping[int, asyncio.BaseTransport]):
 
 @_core._adopt
 class EventLoop(
-    _core.Loop, ServerMixin, Subprocesses, Resolver, asyncio.SelectorEventLoop
+    _core.Loop,
+    ServerMixin,
+    Subprocesses,
+    Resolver,
+    TLSMixin,
+    asyncio.SelectorEventLoop,
 ):
     """A drop-in replacement for :class:`asyncio.SelectorEventLoop`.
 
@@ -230,7 +236,7 @@ class EventLoop(
     ):
         # context: from Python 3.15 on.
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = sslproto.SSLProtocol(
+        ssl_protocol = protocol_class()(
             self,
             protocol,
             sslcontext,

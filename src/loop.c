@@ -154,6 +154,8 @@ loop_drop_all(LoopObject *self)
     }
     PyMem_RawFree(self->read_buffer);
     self->read_buffer = NULL;
+    PyMem_RawFree(self->spare);
+    self->spare = NULL;
     mmsg_free(self->mmsg);
     self->mmsg = NULL;
 }

@@ -122,6 +122,8 @@ typedef struct loop_object {
     bool in_callback;          /* what that thread writes now is flushed soon */
     bool write_at_once;        /* never wait for the end of the callback */
     char *read_buffer;         /* READ_BUFFER_SIZE bytes for one read, or NULL */
+    char *spare;               /* lent to one who encrypts; or NULL; see tls.c */
+    size_t spare_cap;
     struct mmsg *mmsg;         /* see mmsg.h; NULL: no datagrams yet */
 
     PyObject *debug_object; /* strong, as given to set_debug(); NULL: False */

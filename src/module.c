@@ -11,6 +11,7 @@
 #include "server.h"
 #include "streamfeed.h"
 #include "task.h"
+#include "tls.h"
 
 static int
 intern_names(core_state *st)
@@ -125,7 +126,8 @@ core_exec(PyObject *module)
         || task_inspect_base(st) < 0 || streamfeed_setup(st) < 0
         || transport_setup_types(module, st) < 0 || listener_setup_type(module, st) < 0
         || sockwait_setup_type(module, st) < 0 || sockcall_setup_type(module, st) < 0
-        || clients_setup_type(module, st) < 0) {
+        || clients_setup_type(module, st) < 0 || tls_setup_types(module, st) < 0
+        || PyModule_AddFunctions(module, tls_module_methods) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Loop", st->LoopType) < 0
@@ -157,14 +159,14 @@ static PyObject *
 core_live_objects(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *st = state_of(module);
-    return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop",
+    return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "Loop",
                          st->live_loops, "Handle", st->live_handles[HANDLE_PLAIN],
                          "TimerHandle", st->live_handles[HANDLE_TIMER],
                          "ThreadSafeHandle", st->live_handles[HANDLE_THREADSAFE],
                          "Future", st->live_futures[0], "Task", st->live_futures[1],
                          "FutureIter", st->live_iters, "SockCall", st->live_sockcalls,
                          "SockPort", st->live_ports, "Transport", st->live_transports,
-                         "Listener", st->live_listeners);
+                         "Listener", st->live_listeners, "TLSProtocol", st->live_tls);
 }
 
 /* _adopt(cls): see loop_adopt_class(). */
@@ -215,7 +217,8 @@ state_free_if_dead(core_state *st)
 {
     if (LIKELY(!st->orphaned) || st->live_loops > 0 || st->live_futures[0] > 0
         || st->live_futures[1] > 0 || st->live_iters > 0 || st->live_sockcalls > 0
-        || st->live_ports > 0 || st->live_transports > 0 || st->live_listeners > 0) {
+        || st->live_ports > 0 || st->live_transports > 0 || st->live_listeners > 0
+        || st->live_tls > 0) {
         return;
     }
     for (int kind = 0; kind < HANDLE_KINDS; kind++) {

@@ -42,15 +42,20 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_asyncio_future_blocking)                                                        \
     X(_buffer)                                                                         \
     X(_call_connection_lost)                                                           \
+    X(_call_eof_received)                                                              \
     X(_callback)                                                                       \
     X(_cancelled)                                                                      \
     X(_check_default_executor)                                                         \
     X(_check_signal)                                                                   \
     X(_clock_resolution)                                                               \
     X(_default_executor)                                                               \
+    X(_do_flush)                                                                       \
+    X(_do_read)                                                                        \
+    X(_do_shutdown)                                                                    \
     X(_ensure_fd_no_transport)                                                         \
     X(_enter_task)                                                                     \
     X(_eof)                                                                            \
+    X(_fatal_error)                                                                    \
     X(_format_handle)                                                                  \
     X(_get_running_loop)                                                               \
     X(_leave_task)                                                                     \
@@ -58,6 +63,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_log_destroy_pending)                                                            \
     X(_loop)                                                                           \
     X(_old_agen_hooks)                                                                 \
+    X(_on_handshake_complete)                                                          \
     X(_paused)                                                                         \
     X(_process_events)                                                                 \
     X(_python_transports)                                                              \
@@ -74,6 +80,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(_set_running_loop)                                                               \
     X(_soon)                                                                           \
     X(_start_reading)                                                                  \
+    X(_start_shutdown)                                                                 \
     X(_stream_reader)                                                                  \
     X(_stream_reader_wr)                                                               \
     X(_swap_current_task)                                                              \
@@ -104,6 +111,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(debug)                                                                           \
     X(default_exception_handler)                                                       \
     X(discard)                                                                         \
+    X(do_handshake)                                                                    \
     X(eager_start)                                                                     \
     X(eof_received)                                                                    \
     X(error)                                                                           \
@@ -125,6 +133,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(name)                                                                            \
     X(pause_reading)                                                                   \
     X(pause_writing)                                                                   \
+    X(pending)                                                                         \
     X(remove_done_callback)                                                            \
     X(remove_signal_handler)                                                           \
     X(result)                                                                          \
@@ -143,9 +152,11 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(family)                                                                          \
     X(gettimeout)                                                                      \
     X(proto)                                                                           \
+    X(read)                                                                            \
     X(recvfrom)                                                                        \
     X(setblocking)                                                                     \
-    X(type)
+    X(type)                                                                            \
+    X(write)
 
 /* Objects of other modules: field, module, attribute. */
 #define STATE_IMPORTS(X)                                                               \
@@ -234,6 +245,21 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(book_swap)                                                                       \
     X(book_add_awaited)                                                                \
     X(book_discard_awaited)                                                            \
+    X(tls_SSLProtocol)                                                                 \
+    X(tls_SSLError)                                                                    \
+    X(tls_SSLObject)                                                                   \
+    X(tls_MemoryBIO)                                                                   \
+    X(tls_again)                                                                       \
+    X(tls_app_states)                                                                  \
+    X(tls_handshake)                                                                   \
+    X(tls_protocol_type)                                                               \
+    X(tls_raw_type)                                                                    \
+    X(tls_read)                                                                        \
+    X(tls_states)                                                                      \
+    X(tls_transport_base)                                                              \
+    X(tls_transport_type)                                                              \
+    X(tls_write)                                                                       \
+    X(TLSType)                                                                         \
     X(hook_names)                                                                      \
     X(hook_natives)                                                                    \
     X(empty_tuple)                                                                     \
@@ -289,6 +315,11 @@ struct core_state {
      * no allocation. */
     void (*task_pause)(struct loop_object *loop);
 
+    /* What gives received data to a protocol of the type `tls_protocol_type`. The data
+     * stay as they are until it returns. */
+    int (*feed)(PyObject *protocol, const char *data, Py_ssize_t size);
+    bool tls_direct; /* new connections use the direct engine (tlsengine.h) */
+
     /* The version of socket.socket's type when its methods were last looked at, and
      * were its own. */
     unsigned socket_tag;
@@ -312,6 +343,7 @@ struct core_state {
     Py_ssize_t live_ports;
     Py_ssize_t live_transports;
     Py_ssize_t live_listeners;
+    Py_ssize_t live_tls;
 
     /* The version tags of asyncio's StreamReader and StreamReaderProtocol when they
      * were found as asyncio made them; 0: not found so. */

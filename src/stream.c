@@ -162,13 +162,6 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
     return transport_run_reported(s->owner, NULL, stream_try, t->st->str__write_ready);
 }
 
-/* Whether what is written now may wait for the end of the callback that writes it. */
-static inline bool
-stream_may_cork(const LoopObject *loop)
-{
-    return loop->in_callback && loop->runner == PyThread_get_thread_ident();
-}
-
 /* An exact bytes object: the data, or a copy. Runs Python code for what is none. */
 static PyObject *
 bytes_of(PyObject *data)
@@ -331,6 +324,39 @@ stream_write(PyObject *op, PyObject *data)
                                         : stream_write_view(op, data);
     }
     return stream_write_bytes_steal(op, bytes_of(data));
+}
+
+int
+stream_send(PyObject *op, const char *data, Py_ssize_t size)
+{
+    TransportData *t = TRANSPORT(op);
+    if (check_may_write(t, "Cannot call write() after write_eof()",
+                        "unable to write; sendfile is in progress")
+        < 0) {
+        return -1;
+    }
+    if (UNLIKELY(t->conn_lost != 0 || t->loop == NULL)) {
+        return stream_write_lost(t);
+    }
+    stream_drop_parents(t);
+    Py_ssize_t n = 0;
+    bool first = t->out.len == 0 && !t->replaced;
+    if (first) {
+        n = send_bytes(transport_fd(t), data, (size_t)size);
+        if (n < 0) {
+            return transport_fatal(op, write_error);
+        }
+        if (LIKELY(n == size)) {
+            return 0;
+        }
+    }
+    PyObject *rest = PyBytes_FromStringAndSize(data + n, size - n);
+    if (!first) {
+        return stream_write_bytes_steal(op, rest);
+    }
+    int rc = rest == NULL ? -1 : stream_append(t, rest);
+    Py_XDECREF(rest);
+    return rc < 0 ? -1 : stream_wait_for_room(op);
 }
 
 static const char write_doc[] = PyDoc_STR(
@@ -564,7 +590,9 @@ stream_run(LoopObject *Py_UNUSED(loop), struct source *s, unsigned mask)
     /* What is not wanted any more since the event came. */
     if (mask & s->wanted & POLL_READ && t->conn_lost == 0) {
         rc = transport_run_reported(op, t->read_context,
-                                    t->buffered ? stream_read_buffer : stream_read_data,
+                                    t->fed            ? stream_read_fed
+                                        : t->buffered ? stream_read_buffer
+                                                      : stream_read_data,
                                     t->st->str__read_ready);
     }
     if (rc == 0 && mask & s->wanted & POLL_WRITE) {

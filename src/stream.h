@@ -9,5 +9,17 @@
  * -1 with an exception that is to be reported, or must come out of the loop. */
 int stream_read_data(PyObject *op);
 int stream_read_buffer(PyObject *op);
+/* The same for a protocol that is natively fed (st->feed). */
+int stream_read_fed(PyObject *op);
+
+/* write() of data that nobody holds for us: what is not sent at once is copied. */
+int stream_send(PyObject *op, const char *data, Py_ssize_t size);
+
+/* Whether what is written now may wait for the end of the callback that writes it. */
+static inline bool
+stream_may_cork(const LoopObject *loop)
+{
+    return loop->in_callback && loop->runner == PyThread_get_thread_ident();
+}
 
 #endif

@@ -166,3 +166,34 @@ stream_read_buffer(PyObject *op)
     Py_DECREF(res);
     return 0;
 }
+
+/* The loop's buffer is taken away while the data are being used: what reads meanwhile
+ * gets another. */
+int
+stream_read_fed(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    Py_ssize_t n = stream_recv_loop(t);
+    if (UNLIKELY(n <= 0)) {
+        return n == 0 ? stream_at_eof(op)
+            : n == -1 ? transport_fatal(op, read_error)
+                      : 0;
+    }
+    LoopObject *loop = transport_loop(t);
+    PyObject *protocol = Py_NewRef(t->protocol);
+    char *buffer = loop->read_buffer;
+    Py_INCREF(loop);
+    loop->read_buffer = NULL;
+    int rc = t->st->feed(protocol, buffer, n);
+    if (loop->read_buffer == NULL && !loop->closed) {
+        loop->read_buffer = buffer;
+    }
+    else {
+        PyMem_RawFree(buffer);
+    }
+    Py_DECREF(protocol);
+    Py_DECREF(loop);
+    return LIKELY(rc == 0)
+        ? 0
+        : transport_fatal(op, "Fatal error: protocol.buffer_updated() call failed.");
+}

@@ -465,6 +465,7 @@ transport_set_protocol(PyObject *op, PyObject *protocol)
             return -1;
         }
         t->buffered = buffered;
+        t->fed = (PyObject *)Py_TYPE(protocol) == t->st->tls_protocol_type;
     }
     Py_XSETREF(t->protocol, Py_NewRef(protocol));
     t->protocol_connected = true;

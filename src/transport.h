@@ -76,6 +76,7 @@ typedef struct {
     bool protocol_paused;
     bool protocol_connected;
     bool buffered; /* the protocol is a BufferedProtocol */
+    bool fed; /* the protocol takes data natively (st->feed) */
     bool replaced; /* Python code has put another object in the socket's place */
     bool gone; /* transport_lose() has run, or there is nothing to lose yet */
 } TransportData;

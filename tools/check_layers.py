@@ -16,7 +16,8 @@ LAYERS = (
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport transportstart transportextra transportobj transporttypes"
     " clients stream streamread streamfeed datagram pipe",
-    "server tls sockops sockcall sockwait resolve process",
+    "tlslib tlsengine tls tlsobj tlstransport",
+    "server sockops sockcall sockwait resolve process",
     "module loopobj looprun loopcalls loopservice looptransport loopview",
 )
 MAX_LINES = 800
