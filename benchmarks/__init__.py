@@ -4,8 +4,9 @@
 ``workloads/``; to add a group, add a module there and import it in
 ``workloads/__init__.py``.
 
-Two groups are of another kind, servers under load. ``sockets``, with its rows in
+Three groups are of another kind, servers under load. ``sockets``, with its rows in
 ``sockets.py``: echo servers (``servers.py``) under a client in C (``load.c``), next
-to a server in C (``echo.c``). ``http``, with its rows in ``web.py``: web servers
-(``webservers.py``) under wrk.
+to a server in C (``echo.c``). ``tls``, the same by TLS: ``tls.py``,
+``tlsservers.py``, ``tlsload.c``, ``tlsecho.c``. ``http``, with its rows in
+``web.py``: web servers (``webservers.py``) under wrk.
 """

@@ -15,15 +15,17 @@ from . import (
     runner,
     serving,
     sockets,
+    tls,
     web,
     workloads,  # noqa: F401 (registers the workloads)
 )
 from .registry import Row, Workload
 from .sockets import SocketRow
+from .tls import TlsRow
 from .web import WebRow
 
 # After the workloads, because they take longer.
-for _row in (*sockets.ROWS, *web.ROWS):
+for _row in (*sockets.ROWS, *tls.ROWS, *web.ROWS):
     registry.register(_row)
 
 
@@ -31,9 +33,17 @@ for _row in (*sockets.ROWS, *web.ROWS):
 MEASURE = {
     Workload: runner.measure,
     SocketRow: sockets.measure,
+    TlsRow: sockets.measure,
     WebRow: web.measure,
 }
-COUNT = {Workload: callgrind.instructions, SocketRow: sockets.instructions}
+COUNT = {
+    Workload: callgrind.instructions,
+    SocketRow: sockets.instructions,
+    TlsRow: sockets.instructions,
+}
+
+#: What says which of the things that a row needs are not installed.
+MISSING = {TlsRow: tls.missing, WebRow: web.missing}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,7 +138,7 @@ def _progress(text: str) -> None:
 
 def _can_be_measured(row: Row) -> bool:
     """Tell whether all that a row needs is installed; say what is not."""
-    missing = web.missing(row) if isinstance(row, WebRow) else []
+    missing = MISSING[type(row)](row) if type(row) in MISSING else []
     if missing:
         print(
             f"{row.key}: skipped, not installed: {', '.join(missing)}", file=sys.stderr
@@ -182,10 +192,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in names if name not in installed]
     if missing:
         parser.error(f"not installed: {', '.join(missing)}")
+    rows = [row for row in rows if row.subjects(names) and _can_be_measured(row)]
+    if not rows:
+        return 0
     if args.callgrind is not None:
         return _callgrind(rows, names)
-    rows = [row for row in rows if row.subjects(names) and _can_be_measured(row)]
-    return _measure(rows, names, args) if rows else 0
+    return _measure(rows, names, args)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,12 @@ def available() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def per_operation(run: Run) -> float:
-    """Return the instructions that one operation takes. Raises WorkerError."""
-    (few, base), (many, total) = map(run, COUNTS)
+def per_operation(run: Run, fewer: int = 1) -> float:
+    """Return the instructions that one operation takes. Raises WorkerError.
+
+    Of those that take long, so many times *fewer* are made.
+    """
+    (few, base), (many, total) = (run(count // fewer) for count in COUNTS)
     return (total - base) / (many - few)
 
 

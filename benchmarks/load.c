@@ -1,15 +1,7 @@
 /* load.c - closed-loop clients of an echo server: one thread, epoll.
  *
- * Each connection has one message in flight and compares what comes back. All
- * figures are of a window that opens after the warm-up; a message that began
- * before it and ends in it counts, as does the server's CPU time in it, read
- * from the clock of its process. With a COUNT other than 0 there is no window:
- * exactly so many messages are sent. Prints one line of JSON.
- *
- * To "spin" is to ask for events without a pause. A core that halts has to be
- * woken by the server's send(), which can cost the server more than all the rest
- * of an echo: on a core of its own the client spins. It is no use where server
- * and client share a core.
+ * Each connection has one message in flight and compares what comes back;
+ * clients.h tells what is measured.
  *
  * Modes: "echo", messages over connections that stay; "connect", a connection
  * for each message; "idle", connections that are opened and held while the
@@ -17,44 +9,17 @@
  */
 
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
+#include "clients.h"
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
-
-#define SECOND INT64_C(1000000000)
-#define READ_SIZE (256 * 1024)
-#define EVENTS 512
-#define MAX_ERRORS 100
-
-/* Latencies in steps of 100 ns; the last one holds all that took longer. */
-#define STEP 100
-#define STEPS 4000000
 
 /* A datagram unanswered for so long is lost: an error, and sent again. */
 #define LOST SECOND
-
-/* So many source addresses take turns: closed connections keep their ports. */
-#define SOURCES 200
 
 /* Idle connections opened before the base of the memory is read, and the number
  * opened between two waits for the server to catch up. */
 #define BASE 100
 #define TOGETHER 50
-
-/* When a client began that has nothing more to do, and when a count ends. */
-#define NEVER INT64_MAX
 
 struct client {
     int fd;
@@ -68,58 +33,9 @@ static struct {
     enum { ECHO, CONNECT, IDLE } mode;
     struct sockaddr_storage address;
     socklen_t address_len;
-    int connections;
-    size_t size;
-    double seconds;
-    double warm_up;
-    uint64_t count;
-    int patience; /* milliseconds to wait for events */
-    pid_t pid;
-} options;
+} server;
 
-static struct {
-    uint64_t begun; /* also those before the window */
-    uint64_t messages;
-    uint64_t bytes;
-    uint64_t errors;
-    uint32_t latencies[STEPS];
-} counted;
-
-static int epoll_fd;
-static char *message;
-static char incoming[READ_SIZE];
-static unsigned opened;
-
-static void
-die(const char *what)
-{
-    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t
-clock_ns(clockid_t clock)
-{
-    struct timespec time;
-
-    if (clock_gettime(clock, &time) < 0) {
-        die("clock_gettime");
-    }
-    return time.tv_sec * SECOND + time.tv_nsec;
-}
-
-/* The server's CPU time, user and system, of all its threads. */
-static int64_t
-server_cpu(void)
-{
-    clockid_t clock;
-
-    errno = clock_getcpuclockid(options.pid, &clock);
-    if (errno != 0) {
-        die("server's CPU clock");
-    }
-    return clock_ns(clock);
-}
+static struct client *clients;
 
 /* smaps_rollup counts page by page; statm may be off by hundreds of pages. */
 static int64_t
@@ -146,37 +62,19 @@ server_memory(void)
     return kilobytes * 1024;
 }
 
-static void
-failed(const char *what)
-{
-    counted.errors++;
-    if (counted.errors >= MAX_ERRORS) {
-        fprintf(stderr, "load: %s: too many errors\n", what);
-        exit(1);
-    }
-}
-
 static int
 open_socket(int flags)
 {
-    int type = (options.kind == UDP ? SOCK_DGRAM : SOCK_STREAM) | flags;
-    int fd = socket(options.address.ss_family, type, 0);
-    const int on = 1;
+    int type = (server.kind == UDP ? SOCK_DGRAM : SOCK_STREAM) | flags;
+    int fd = socket(server.address.ss_family, type, 0);
 
     if (fd < 0) {
         die("socket");
     }
-    if (options.kind == TCP) {
-        struct sockaddr_in source = {.sin_family = AF_INET};
-
-        source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + opened++ % SOURCES);
-        if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0
-            || bind(fd, (struct sockaddr *)&source, sizeof(source)) < 0
-            || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
-            die("TCP socket");
-        }
+    if (server.kind == TCP) {
+        prepare_tcp(fd);
     }
-    if (connect(fd, (struct sockaddr *)&options.address, options.address_len) < 0
+    if (connect(fd, (struct sockaddr *)&server.address, server.address_len) < 0
         && errno != EINPROGRESS) {
         die("connect");
     }
@@ -204,7 +102,7 @@ client_send(struct client *client)
         if (sent < 0 && errno == EAGAIN) {
             /* TCP is watched for room already. The others would report it after
              * every message, so they are only now. */
-            if (options.kind != TCP) {
+            if (server.kind != TCP) {
                 client_watch(client, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
             }
             return 1;
@@ -222,12 +120,12 @@ client_open(struct client *client)
 {
     /* connect() on a full UNIX backlog fails instead of going on in the
      * background, so it blocks there. */
-    client->fd = open_socket(options.kind == UNIX ? 0 : SOCK_NONBLOCK);
+    client->fd = open_socket(server.kind == UNIX ? 0 : SOCK_NONBLOCK);
     client->sent = 0;
     client->received = 0;
     client->began = clock_ns(CLOCK_MONOTONIC);
     client_watch(client, EPOLL_CTL_ADD,
-                 options.kind == TCP ? EPOLLIN | EPOLLOUT : EPOLLIN);
+                 server.kind == TCP ? EPOLLIN | EPOLLOUT : EPOLLIN);
     /* What fails here is an event too, or a datagram never answered. */
     client_send(client);
 }
@@ -263,12 +161,11 @@ client_receive(struct client *client)
 static void
 client_next(struct client *client, int64_t now)
 {
-    if (options.count != 0 && counted.begun == options.count) {
+    if (!begin_message()) {
         client->began = NEVER;
         return;
     }
-    counted.begun++;
-    if (options.mode == CONNECT) {
+    if (server.mode == CONNECT) {
         client_reopen(client);
         return;
     }
@@ -297,17 +194,12 @@ client_event(struct client *client)
         client_reopen(client);
     }
     else if (status == 0) {
-        int64_t now = clock_ns(CLOCK_MONOTONIC);
-        int64_t step = (now - client->began) / STEP;
-
-        counted.latencies[step < STEPS ? step : STEPS - 1]++;
-        counted.messages++;
-        client_next(client, now);
+        client_next(client, end_message(client->began));
     }
 }
 
 static void
-resend_lost(struct client *clients, int64_t now)
+resend_lost(int64_t now)
 {
     for (int i = 0; i < options.connections; i++) {
         if (now - clients[i].began > LOST) {
@@ -318,13 +210,12 @@ resend_lost(struct client *clients, int64_t now)
 }
 
 static void
-run_until(struct client *clients, int64_t deadline)
+run_until(int64_t deadline)
 {
     struct epoll_event events[EVENTS];
     int64_t now, swept = clock_ns(CLOCK_MONOTONIC);
 
-    while ((now = clock_ns(CLOCK_MONOTONIC)) < deadline
-           && (options.count == 0 || counted.messages < options.count)) {
+    while ((now = clock_ns(CLOCK_MONOTONIC)) < deadline && !all_counted()) {
         int n = epoll_wait(epoll_fd, events, EVENTS, options.patience);
         if (n < 0 && errno != EINTR) {
             die("epoll_wait");
@@ -332,66 +223,11 @@ run_until(struct client *clients, int64_t deadline)
         for (int i = 0; i < n; i++) {
             client_event(events[i].data.ptr);
         }
-        if (options.kind == UDP && now - swept > LOST / 2) {
-            resend_lost(clients, now);
+        if (server.kind == UDP && now - swept > LOST / 2) {
+            resend_lost(now);
             swept = now;
         }
     }
-}
-
-/* In microseconds; 0 when nothing was counted. */
-static double
-latency(double fraction)
-{
-    uint64_t passed = 0, wanted = (uint64_t)((double)counted.messages * fraction);
-    int step = 0;
-
-    if (counted.messages == 0) {
-        return 0;
-    }
-    while (step < STEPS - 1 && (passed += counted.latencies[step]) <= wanted) {
-        step++;
-    }
-    return step * STEP / 1e3;
-}
-
-static void
-measure_messages(void)
-{
-    struct client *clients = calloc((size_t)options.connections, sizeof(*clients));
-    int64_t began, ended, cpu;
-
-    if (clients == NULL) {
-        die("calloc");
-    }
-    epoll_fd = epoll_create1(0);
-    if (epoll_fd < 0) {
-        die("epoll_create1");
-    }
-    for (int i = 0; i < options.connections; i++) {
-        counted.begun++;
-        client_open(&clients[i]);
-    }
-    if (options.count == 0) {
-        began = clock_ns(CLOCK_MONOTONIC);
-        run_until(clients, began + (int64_t)(options.warm_up * 1e9));
-
-        /* An error of the warm-up is an error all the same. */
-        counted.messages = counted.bytes = 0;
-        memset(counted.latencies, 0, sizeof(counted.latencies));
-    }
-    began = clock_ns(CLOCK_MONOTONIC);
-    cpu = server_cpu();
-    ended = options.count == 0 ? began + (int64_t)(options.seconds * 1e9) : NEVER;
-    run_until(clients, ended);
-    cpu = server_cpu() - cpu;
-    ended = clock_ns(CLOCK_MONOTONIC);
-
-    printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"bytes\": %" PRIu64
-           ", \"errors\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f"
-           ", \"cpu\": %.6f}\n",
-           counted.messages, (double)(ended - began) / 1e9, counted.bytes,
-           counted.errors, latency(0.5), latency(0.99), (double)cpu / 1e9);
 }
 
 /* Open connections, and send a message over some of them: its answer says that
@@ -426,35 +262,32 @@ measure_memory(void)
            options.connections, server_memory() - base);
 }
 
-static int
-choice(const char *given, const char *const *names)
+static void
+open_clients(void)
 {
-    for (int i = 0; names[i] != NULL; i++) {
-        if (strcmp(given, names[i]) == 0) {
-            return i;
-        }
+    clients = calloc((size_t)options.connections, sizeof(*clients));
+    if (clients == NULL) {
+        die("calloc");
     }
-    fprintf(stderr, "load: what is %s?\n", given);
-    exit(2);
+    for (int i = 0; i < options.connections; i++) {
+        counted.begun++;
+        client_open(&clients[i]);
+    }
 }
 
 static void
 read_address(const char *text)
 {
-    if (options.kind == UNIX) {
-        struct sockaddr_un *address = (struct sockaddr_un *)&options.address;
+    if (server.kind == UNIX) {
+        struct sockaddr_un *address = (struct sockaddr_un *)&server.address;
 
         address->sun_family = AF_UNIX;
         snprintf(address->sun_path, sizeof(address->sun_path), "%s", text);
-        options.address_len = sizeof(*address);
+        server.address_len = sizeof(*address);
     }
     else {
-        struct sockaddr_in *address = (struct sockaddr_in *)&options.address;
-
-        address->sin_family = AF_INET;
-        address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        address->sin_port = htons((uint16_t)atoi(text));
-        options.address_len = sizeof(*address);
+        *(struct sockaddr_in *)&server.address = server_address(text);
+        server.address_len = sizeof(struct sockaddr_in);
     }
 }
 
@@ -463,42 +296,22 @@ main(int argc, char **argv)
 {
     static const char *const kinds[] = {"tcp", "unix", "udp", NULL};
     static const char *const modes[] = {"echo", "connect", "idle", NULL};
-    static const char *const waits[] = {"spin", "sleep", NULL};
-    struct rlimit files;
 
-    if (argc != 11) {
+    if (argc != 4 + COMMON_OPTIONS) {
         fprintf(stderr,
-                "usage: load tcp|unix|udp PORT|PATH echo|connect|idle "
-                "CONNECTIONS SIZE SECONDS WARM-UP COUNT spin|sleep SERVER-PID\n");
+                "usage: load tcp|unix|udp PORT|PATH echo|connect|idle " COMMON_USAGE
+                "\n");
         return 2;
     }
-    options.kind = choice(argv[1], kinds);
+    server.kind = choice(argv[1], kinds);
     read_address(argv[2]);
-    options.mode = choice(argv[3], modes);
-    options.connections = atoi(argv[4]);
-    options.size = (size_t)atol(argv[5]);
-    options.seconds = atof(argv[6]);
-    options.warm_up = atof(argv[7]);
-    options.count = strtoull(argv[8], NULL, 10);
-    options.patience = choice(argv[9], waits) == 0 ? 0 : 10;
-    options.pid = atoi(argv[10]);
-
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    message = malloc(options.size);
-    if (message == NULL) {
-        die("malloc");
-    }
-    /* No period that a wrong offset could hide behind. */
-    for (size_t i = 0; i < options.size; i++) {
-        message[i] = (char)(i * i >> 4);
-    }
-    if (options.mode == IDLE) {
+    server.mode = choice(argv[3], modes);
+    set_up(argv + 4);
+    if (server.mode == IDLE) {
         measure_memory();
     }
     else {
+        open_clients();
         measure_messages();
     }
     return 0;

@@ -12,28 +12,55 @@ from .runner import WorkerError
 
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 
+OPENSSL = ("-lssl", "-lcrypto")
+
+#: What programs need beside the C library.
+LIBRARIES = {"tlsload": OPENSSL, "tlsecho": OPENSSL}
+
 
 @functools.cache
 def program(name: str) -> Path:
     """Return the executable of ``name.c``. Raises WorkerError."""
-    target = Path(_folder().name, name)
+    target = folder() / name
     compile_to(target, name)
     return target
 
 
 def compile_to(target: Path, name: str, *flags: str) -> None:
     """Compile ``name.c`` with the system's compiler. Raises WorkerError."""
-    compiler = shlex.split(os.environ.get("CC") or "cc")
+    compiler = _compiler()
     if shutil.which(compiler[0]) is None:
         raise WorkerError(f"no C compiler: {compiler[0]} not found")
     source = Path(__file__).with_name(f"{name}.c")
-    command = [*compiler, *FLAGS, *flags, "-o", str(target), str(source)]
+    words = [*compiler, *FLAGS, *flags, "-o", str(target), str(source)]
+    command = [*words, *LIBRARIES.get(name, ())]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise WorkerError(f"{name}.c does not compile: {done.stderr.strip()}")
 
 
+def lacks_header(name: str) -> bool:
+    """Tell whether there is a C compiler, but not this header for it."""
+    compiler = _compiler()
+    if shutil.which(compiler[0]) is None:
+        return False
+    command = [*compiler, "-fsyntax-only", "-x", "c", "-"]
+    source = f"#include <{name}>\n"
+    return (
+        subprocess.run(command, input=source, capture_output=True, text=True).returncode
+        != 0
+    )
+
+
+def folder() -> Path:
+    """Return a folder that is removed when this process ends."""
+    return Path(_folder().name)
+
+
+def _compiler() -> list[str]:
+    return shlex.split(os.environ.get("CC") or "cc")
+
+
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that is removed when this process ends."""
     return tempfile.TemporaryDirectory(prefix="benchmarks-")

@@ -24,6 +24,9 @@ READ_SIZE = 256 * 1024
 
 LARGE = 4 * READ_SIZE
 
+# The message of a source and of a sink.
+MIB = 1024 * 1024
+
 #: Serves on that loop; the command line may have an argument for it.
 Server = Callable[[AbstractEventLoop, str | None], Awaitable[None]]
 
@@ -92,29 +95,39 @@ async def _serve(server: object, address: object) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def _serve_tcp(loop, factory):
+async def serve_tcp(loop, factory, **options):
+    """Serve by a protocol; *options* are create_server()'s."""
     listener = _listener()
     port = listener.getsockname()[1]
-    server = await loop.create_server(factory, sock=listener, backlog=BACKLOG)
+    server = await loop.create_server(
+        factory, sock=listener, backlog=BACKLOG, **options
+    )
+    await _serve(server, port)
+
+
+async def serve_tcp_streams(**options):
+    """Serve by asyncio's streams; *options* are start_server()'s."""
+    listener = _listener()
+    port = listener.getsockname()[1]
+    server = await asyncio.start_server(
+        _echo_stream, sock=listener, backlog=BACKLOG, **options
+    )
     await _serve(server, port)
 
 
 async def serve_protocol(loop, path):
     """TCP, a Protocol."""
-    await _serve_tcp(loop, Echo)
+    await serve_tcp(loop, Echo)
 
 
 async def serve_buffered(loop, path):
     """TCP, a BufferedProtocol."""
-    await _serve_tcp(loop, BufferedEcho)
+    await serve_tcp(loop, BufferedEcho)
 
 
 async def serve_streams(loop, path):
     """TCP, asyncio's streams."""
-    listener = _listener()
-    port = listener.getsockname()[1]
-    server = await asyncio.start_server(_echo_stream, sock=listener, backlog=BACKLOG)
-    await _serve(server, port)
+    await serve_tcp_streams()
 
 
 async def serve_sock(loop, path):

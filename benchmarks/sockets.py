@@ -1,6 +1,7 @@
 """The rows of the group ``sockets``: echo servers under load, side by side.
 
-The server has a core to itself, the load generator has another.
+The server has a core to itself, the load generator has another. What is measured
+and how holds for the group ``tls`` too, whose rows are in ``tls.py``.
 """
 
 import sys
@@ -20,6 +21,10 @@ CPU = Measure("cpu", "µs of the server's CPU a message", less_is_better=True)
 RATE = Measure("rate", "messages a second", thousands=True)
 MEMORY = Measure("memory", "bytes of the server a connection", less_is_better=True)
 
+#: A module run by this Python. -P: the current folder is on the path only if it is
+#: on ours.
+PYTHON = (sys.executable, "-P", "-m")
+
 KIB = 1024
 IDLE = 5000
 
@@ -31,9 +36,10 @@ class SocketRow:
     name: str
     kind: str
     description: str
-    mode: str = "echo"  #: of load.c
+    mode: str = "echo"  #: of load.c, or of tlsload.c
     connections: int = 50
     size: int = KIB  #: bytes in a message
+    fewer: int = 1  #: so many times fewer messages are enough for valgrind
     group: str = "sockets"
 
     @property
@@ -47,6 +53,20 @@ class SocketRow:
     def subjects(self, names: Sequence[str]) -> list[str]:
         """Return those of the loops that this row is measured on."""
         return list(names)
+
+    def server(self, loop: str, folder: str) -> list[str]:
+        """Return the command line of a server. It may use that folder."""
+        path = str(Path(folder, "socket"))
+        if loop == loops.LIMIT:
+            return [str(program("echo")), self._family(), path]
+        return [*PYTHON, "benchmarks.servers", loop, self.kind, path]
+
+    def load(self, address: str) -> list[str]:
+        """Return the start of the load generator's command line."""
+        return [str(program("load")), self._family(), address]
+
+    def _family(self) -> str:
+        return self.kind if self.kind in ("unix", "udp") else "tcp"
 
 
 ROWS = (
@@ -120,26 +140,15 @@ ROWS = (
 )
 
 
-def _command(row: SocketRow, loop: str, path: str) -> list[str]:
-    if loop == loops.LIMIT:
-        return [str(program("echo")), _family(row), path]
-    # -P: the current folder is on the path only if it is on ours.
-    return [sys.executable, "-P", "-m", "benchmarks.servers", loop, row.kind, path]
-
-
-def _family(row: SocketRow) -> str:
-    return row.kind if row.kind in ("unix", "udp") else "tcp"
-
-
 @contextmanager
 def _server(
     row: SocketRow, loop: str, *, under: Sequence[str] = (), cpu: int | None = None
 ) -> Iterator[Server]:
     """Serve what the row is about; *under* is the start of the command line."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        command = _command(row, loop, str(Path(folder, "socket")))
+        command = [*under, *row.server(loop, folder)]
         variables = callgrind.VARIABLES if under else {}
-        with Server([*under, *command], cpu, **variables) as server:
+        with Server(command, cpu, **variables) as server:
             yield server
 
 
@@ -182,7 +191,7 @@ def instructions(row: SocketRow, loop: str) -> float:
             _check(outcome)
             return outcome["messages"], callgrind.collected(server.stop())
 
-    return callgrind.per_operation(run)
+    return callgrind.per_operation(run, row.fewer)
 
 
 def _load(
@@ -197,7 +206,7 @@ def _load(
 ) -> Figures:
     """Have the load generator do its work for some seconds, or a count."""
     use = [row.mode, row.connections, row.size, seconds, warm_up(seconds), count, wait]
-    command = [program("load"), _family(row), server.address(), *use]
+    command = [*row.load(server.address()), *use]
     try:
         with pinned(cpu):
             done = runner.run_process(

@@ -173,23 +173,31 @@ tls_send(TLSObject *self)
     return rc;
 }
 
-int
-tls_process_outgoing(TLSObject *self)
+/* Hands on what is encrypted, if the transport takes data. */
+static int
+tls_pass_on(TLSObject *self, bool takes)
 {
     struct tls_engine *e = &self->engine;
-    if (!self->ssl_writing_paused && (e->ssl == NULL || e->out_len > 0)
-        && tls_send(self) < 0) {
+    if (takes && (e->ssl == NULL || e->out_len > 0) && tls_send(self) < 0) {
         return -1;
     }
     tls_return_out(self);
     return tls_control_app_writing(self);
 }
 
-/* Between the records of something large: what is encrypted may leave already. */
-static int
-tls_send_early(TLSObject *self)
+int
+tls_process_outgoing(TLSObject *self)
 {
-    if (self->engine.out_len < OUT_MAX || self->ssl_writing_paused || !self->native
+    return tls_pass_on(self, !self->ssl_writing_paused);
+}
+
+/* Between the records of something large: what is encrypted may leave already. All that
+ * one write() brings goes to the transport, as in asyncio, also when it gets full
+ * meanwhile. */
+static int
+tls_send_early(TLSObject *self, bool takes)
+{
+    if (self->engine.out_len < OUT_MAX || !takes || !self->native
         || TRANSPORT(self->transport)->conn_lost != 0) {
         return 0;
     }
@@ -198,7 +206,7 @@ tls_send_early(TLSObject *self)
 
 /* Encrypts data; `*size`: how much was taken. */
 static enum tls_result
-tls_encrypt(TLSObject *self, PyObject *bytes, const char *data, size_t len,
+tls_encrypt(TLSObject *self, bool takes, PyObject *bytes, const char *data, size_t len,
             size_t *size)
 {
     enum tls_result result = TLS_DONE;
@@ -211,7 +219,7 @@ tls_encrypt(TLSObject *self, PyObject *bytes, const char *data, size_t len,
         result = tls_engine_write(self->st, &self->engine, part == len ? bytes : NULL,
                                   data + *size, part, &taken);
         *size += taken;
-        if (result == TLS_DONE && tls_send_early(self) < 0) {
+        if (result == TLS_DONE && tls_send_early(self, takes) < 0) {
             result = TLS_ERROR;
         }
     }
@@ -220,7 +228,7 @@ tls_encrypt(TLSObject *self, PyObject *bytes, const char *data, size_t len,
 
 /* What the next record is made of: the first piece, or several small ones joined. */
 static enum tls_result
-tls_encrypt_first(TLSObject *self, size_t *size)
+tls_encrypt_first(TLSObject *self, bool takes, size_t *size)
 {
     struct wqueue *q = &self->backlog;
     struct iovec iov[64];
@@ -234,10 +242,10 @@ tls_encrypt_first(TLSObject *self, size_t *size)
             memcpy(joined + len, iov[i].iov_base, part);
             len += part;
         }
-        return tls_encrypt(self, NULL, joined, len, size);
+        return tls_encrypt(self, takes, NULL, joined, len, size);
     }
     PyObject *bytes = Py_NewRef(wqueue_items(q)[q->head]);
-    enum tls_result result = tls_encrypt(self, q->offset == 0 ? bytes : NULL,
+    enum tls_result result = tls_encrypt(self, takes, q->offset == 0 ? bytes : NULL,
                                          iov[0].iov_base, iov[0].iov_len, size);
     Py_DECREF(bytes);
     return result;
@@ -246,7 +254,7 @@ tls_encrypt_first(TLSObject *self, size_t *size)
 /* Encrypts the backlog, unless that is being done already: then it goes on with what
  * has come. */
 static enum tls_result
-tls_encrypt_backlog(TLSObject *self)
+tls_encrypt_backlog(TLSObject *self, bool takes)
 {
     enum tls_result result = TLS_DONE;
     self->corked = false;
@@ -257,7 +265,7 @@ tls_encrypt_backlog(TLSObject *self)
     tls_lend_out(self);
     while (result == TLS_DONE && self->backlog.len > 0) {
         size_t size;
-        result = tls_encrypt_first(self, &size);
+        result = tls_encrypt_first(self, takes, &size);
         /* What ran meanwhile may have dropped the queue. */
         if (size > 0 && self->backlog.size >= (Py_ssize_t)size) {
             wqueue_consume(&self->backlog, (Py_ssize_t)size);
@@ -270,7 +278,9 @@ tls_encrypt_backlog(TLSObject *self)
 int
 tls_do_write(TLSObject *self)
 {
-    return tls_encrypt_backlog(self) == TLS_ERROR ? -1 : tls_process_outgoing(self);
+    bool takes = !self->ssl_writing_paused;
+    return tls_encrypt_backlog(self, takes) == TLS_ERROR ? -1
+                                                         : tls_pass_on(self, takes);
 }
 
 /* In a child of fork: what waited for the end of a callback is the parent's to send. */
@@ -374,11 +384,12 @@ tls_write_view(TLSObject *self, PyObject *data)
     }
     enum tls_result result = TLS_DONE;
     size_t size = 0, len = (size_t)view.len;
+    bool takes = !self->ssl_writing_paused;
     /* To get the buffer may have run Python code. */
     if (self->state == TLS_WRAPPED && self->backlog.len == 0 && !self->writing) {
         self->writing = true;
         tls_lend_out(self);
-        result = tls_encrypt(self, NULL, view.buf, len, &size);
+        result = tls_encrypt(self, takes, NULL, view.buf, len, &size);
         self->writing = false;
     }
     int rc = result == TLS_ERROR ? -1 : 0;
@@ -391,7 +402,9 @@ tls_write_view(TLSObject *self, PyObject *data)
     PyBuffer_Release(&view);
     PyErr_SetRaisedException(exc);
     if (rc == 0 && !tls_takes_no_data(self)) {
-        rc = self->state == TLS_WRAPPED ? tls_do_write(self) : 0;
+        rc = self->state != TLS_WRAPPED                     ? 0
+            : tls_encrypt_backlog(self, takes) == TLS_ERROR ? -1
+                                                            : tls_pass_on(self, takes);
     }
     return rc < 0 ? tls_fatal(self) : 0;
 }

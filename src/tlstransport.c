@@ -96,8 +96,12 @@ TlsTransport_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
-        PyErr_Format(PyExc_TypeError, "data: expecting a bytes-like instance, got %U",
-                     ((PyHeapTypeObject *)Py_TYPE(data))->ht_name);
+        PyObject *name = PyType_GetName(Py_TYPE(data));
+        if (name != NULL) {
+            PyErr_Format(PyExc_TypeError,
+                         "data: expecting a bytes-like instance, got %U", name);
+            Py_DECREF(name);
+        }
         return NULL;
     }
     int some = PyBytes_CheckExact(data) ? PyBytes_GET_SIZE(data) > 0
