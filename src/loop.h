@@ -47,7 +47,8 @@
     X(HOOK_CREATE_FUTURE, "create_future")                                             \
     X(HOOK_ACCEPT, "_accept_connection")                                               \
     X(HOOK_ACCEPT_2, "_accept_connection2")                                            \
-    X(HOOK_MAKE_SOCKET_TRANSPORT, "_make_socket_transport")
+    X(HOOK_MAKE_SOCKET_TRANSPORT, "_make_socket_transport")                            \
+    X(HOOK_MAKE_SSL_TRANSPORT, "_make_ssl_transport")
 
 enum loop_hook_index {
 #define INDEX(hook, name) hook##_INDEX,

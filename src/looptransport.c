@@ -196,6 +196,29 @@ Loop__make_write_pipe_transport(FASTCALL_ARGS)
 
 /* --- servers ------------------------------------------------------------------ */
 
+/* What is said to a new TLS protocol of a server; NULL without an exception: asyncio's
+ * code has to accept. */
+static PyObject *
+tls_args(LoopObject *self, PyObject *context, PyObject *handshake, PyObject *shutdown)
+{
+    core_state *st = self->st;
+    if (loop_hooked(self, HOOK_MAKE_SSL_TRANSPORT)) {
+        return NULL;
+    }
+    PyObject *module = PyImport_ImportModule("evloop._tls");
+    PyObject *type = module == NULL
+        ? NULL
+        : PyObject_CallMethod(module, "protocol_class", NULL);
+    Py_XDECREF(module);
+    bool ours = type != NULL && type == st->tls_protocol_type;
+    bool failed = type == NULL;
+    Py_XDECREF(type);
+    return failed || !ours
+        ? NULL
+        : Py_BuildValue("(OOOOOOO)", context, Py_None, Py_True, Py_None, Py_True,
+                        handshake ? handshake : Py_None, shutdown ? shutdown : Py_None);
+}
+
 PyObject *
 Loop__start_serving(FASTCALL_ARGS)
 {
@@ -213,34 +236,44 @@ Loop__start_serving(FASTCALL_ARGS)
     PyObject *given[COUNT];
     bool sorted = sort_args(names, args, nargs, kwnames, given);
     int native = sorted && given[FACTORY] != NULL && given[SOCK] != NULL
-        && (given[SSL] == NULL || given[SSL] == Py_None) && loop_watches_natively(self)
+        && loop_watches_natively(self)
         && !loop_hooked(self, HOOK_ACCEPT | HOOK_ACCEPT_2 | HOOK_MAKE_SOCKET_TRANSPORT)
         && sockets_are_unpatched(self->st);
     if (native) {
         native = listener_can_serve(self, given[SOCK]);
     }
-    if (native <= 0) {
-        return native < 0
+    PyObject *tls = NULL;
+    int secure = native <= 0 || given[SSL] == NULL ? 0 : PyObject_IsTrue(given[SSL]);
+    if (secure > 0) {
+        tls = tls_args(self, given[SSL], given[HANDSHAKE], given[SHUTDOWN]);
+        native = tls != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+    }
+    if (native <= 0 || secure < 0) {
+        return native < 0 || secure < 0
             ? NULL
             : loop_call_base(self, "_start_serving", args, nargs, kwnames);
     }
     if (loop_check_closed(self) < 0) {
+        Py_XDECREF(tls);
         return NULL;
     }
     long backlog = given[BACKLOG] == NULL ? 100 : PyLong_AsLong(given[BACKLOG]);
     if (backlog == -1 && PyErr_Occurred()) {
+        Py_XDECREF(tls);
         return NULL;
     }
     struct listener_args call = {
         .factory = given[FACTORY],
         .sock = given[SOCK],
         .server = given[SERVER] ? given[SERVER] : Py_None,
+        .tls = tls,
         .context = given[CONTEXT] ? given[CONTEXT] : Py_None,
         .backlog = backlog,
     };
     call.retry = all_args(given, COUNT);
     int rc = call.retry == NULL ? -1 : listener_start(self, &call);
     Py_XDECREF(call.retry);
+    Py_XDECREF(tls);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 

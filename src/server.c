@@ -27,6 +27,7 @@ typedef struct {
     PyObject *factory;      /* strong */
     PyObject *sock;         /* strong: it owns the descriptor */
     PyObject *server;       /* strong or NULL */
+    PyObject *tls;          /* strong tuple or NULL: see listener_args */
     PyObject *context;      /* strong or NULL: as given, from 3.15 on */
     PyObject *base_context; /* strong: connections begin with copies of it */
     PyObject *retry;        /* strong tuple */
@@ -44,6 +45,7 @@ Listener_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->factory);
     Py_VISIT(self->sock);
     Py_VISIT(self->server);
+    Py_VISIT(self->tls);
     Py_VISIT(self->context);
     Py_VISIT(self->base_context);
     Py_VISIT(self->retry);
@@ -62,6 +64,7 @@ Listener_clear(PyObject *op)
     Py_CLEAR(self->factory);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->server);
+    Py_CLEAR(self->tls);
     Py_CLEAR(self->context);
     Py_CLEAR(self->base_context);
     Py_CLEAR(self->retry);
@@ -81,6 +84,7 @@ Listener_dealloc(PyObject *op)
     Py_CLEAR(self->factory);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->server);
+    Py_CLEAR(self->tls);
     Py_CLEAR(self->context);
     Py_CLEAR(self->base_context);
     Py_CLEAR(self->retry);
@@ -200,6 +204,24 @@ listener_connection_failed(Listener *self, PyObject *protocol)
 
 /* --- accepting ---------------------------------------------------------------- */
 
+/* The protocol that the transport is to have: the application's own, or the one of TLS
+ * over it. New reference. */
+static PyObject *
+listener_wrap(Listener *self, PyObject *protocol)
+{
+    if (self->tls == NULL) {
+        return Py_NewRef(protocol);
+    }
+    PyObject *head = PyTuple_Pack(2, self->loop, protocol);
+    PyObject *args = head == NULL ? NULL : PySequence_Concat(head, self->tls);
+    PyObject *wrapped = args == NULL
+        ? NULL
+        : PyObject_CallObject(self->st->tls_protocol_type, args);
+    Py_XDECREF(args);
+    Py_XDECREF(head);
+    return wrapped;
+}
+
 /* Takes the descriptor. In the connection's context. */
 static int
 listener_connect(Listener *self, int fd, const union addr *peer, socklen_t len,
@@ -210,13 +232,20 @@ listener_connect(Listener *self, int fd, const union addr *peer, socklen_t len,
         close(fd);
         return listener_connection_failed(self, NULL);
     }
+    PyObject *wrapped = listener_wrap(self, protocol);
+    if (wrapped == NULL) {
+        close(fd);
+        int rc = listener_connection_failed(self, protocol);
+        Py_DECREF(protocol);
+        return rc;
+    }
     PyObject *transport = transport_new_accepted(self->st, self->loop, fd, self->family,
                                                  self->proto, peer, len);
     int rc = transport == NULL
             || (self->server != NULL
                 && transport_attach_server(transport, self->server) < 0)
         ? -1
-        : transport_start(transport, protocol, self->context ? context : NULL, context,
+        : transport_start(transport, wrapped, self->context ? context : NULL, context,
                           NULL);
     if (rc < 0) {
         PyObject *exc = PyErr_GetRaisedException();
@@ -227,6 +256,7 @@ listener_connect(Listener *self, int fd, const union addr *peer, socklen_t len,
         rc = listener_connection_failed(self, protocol);
     }
     Py_XDECREF(transport);
+    Py_DECREF(wrapped);
     Py_DECREF(protocol);
     return rc;
 }
@@ -346,6 +376,7 @@ listener_start(LoopObject *loop, const struct listener_args *args)
     self->sock = Py_NewRef(args->sock);
     self->server = args->server == Py_None ? NULL : Py_NewRef(args->server);
     self->context = args->context == Py_None ? NULL : Py_NewRef(args->context);
+    self->tls = Py_XNewRef(args->tls);
     self->retry = Py_NewRef(args->retry);
     self->backlog = args->backlog;
     self->base_context = self->context ? Py_NewRef(self->context)

@@ -13,8 +13,10 @@ struct listener_args {
     PyObject *factory;
     PyObject *sock;    /* an exact socket.socket */
     PyObject *server;  /* or None */
+    PyObject *tls; /* NULL, or what tls_protocol_type is called with besides loop and
+                      protocol: a tuple */
     PyObject *context; /* a Context or None */
-    PyObject *retry;   /* the tuple of all arguments, to begin again after a pause */
+    PyObject *retry; /* the tuple of all arguments, to begin again after a pause */
     long backlog;
 };
 

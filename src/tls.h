@@ -117,14 +117,24 @@ int tls_call_stock_steal(TLSObject *self, const char *name, PyObject *args);
 
 extern const struct source_kind tls_kind;
 
-/* The types' native bases, and `_tls_setup()` (tlsobj.c, tlstransport.c). */
+/* New references; NULL with an exception. */
+PyObject *tls_get_app_transport(TLSObject *self);
+PyObject *Tls__set_state(PyObject *op, PyObject *value);
+PyObject *Tls__start_handshake(PyObject *op, PyObject *ignored);
+PyObject *Tls__on_handshake_complete(PyObject *op, PyObject *error);
+
+/* --- the types ---------------------------------------------------------------- */
+
+/* Creates the native bases of evloop's classes. */
 int tls_setup_types(PyObject *module, core_state *st);
 PyObject *tls_make_transport_type(PyObject *module, core_state *st);
 /* Sets a new transport's fields. */
 void tls_transport_init(core_state *st, PyObject *op, PyObject *loop,
                         PyObject *protocol);
-/* Gives a class derived from it method descriptors of its own, or the interpreter could
- * not specialise calls of them. */
+/* Gives a class derived from a native one method descriptors of its own, or the
+ * interpreter could not specialise calls of them. */
+int tls_adopt(PyObject *cls, PyMethodDef *methods);
+int tls_adopt_protocol(PyObject *cls);
 int tls_adopt_transport(PyObject *cls);
 extern PyMethodDef tls_module_methods[];
 

@@ -261,11 +261,10 @@ Tls__set_app_protocol(PyObject *op, PyObject *protocol)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-Tls__get_app_transport(PyObject *op, PyObject *Py_UNUSED(ignored))
+PyObject *
+tls_get_app_transport(TLSObject *self)
 {
-    TLSObject *self = TLS(op);
-    if (self->app_transport == NULL) {
+    if (self->app_transport == NULL || self->app_transport == Py_None) {
         if (self->app_transport_created) {
             PyErr_SetString(PyExc_RuntimeError, "Creating _SSLProtocolTransport twice");
             return NULL;
@@ -275,11 +274,17 @@ Tls__get_app_transport(PyObject *op, PyObject *Py_UNUSED(ignored))
         if (transport == NULL) {
             return NULL;
         }
-        tls_transport_init(self->st, transport, self->loop, op);
+        tls_transport_init(self->st, transport, self->loop, (PyObject *)self);
         Py_XSETREF(self->app_transport, transport);
         self->app_transport_created = 1;
     }
     return Py_NewRef(self->app_transport);
+}
+
+static PyObject *
+Tls__get_app_transport(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return tls_get_app_transport(TLS(op));
 }
 
 static PyObject *
@@ -427,8 +432,11 @@ static PyMethodDef Tls_methods[] = {
     {"_get_app_transport", Tls__get_app_transport, METH_NOARGS, NULL},
     {"_get_read_buffer_size", Tls__get_read_buffer_size, METH_NOARGS, NULL},
     {"_get_write_buffer_size", Tls__get_write_buffer_size, METH_NOARGS, NULL},
+    {"_on_handshake_complete", Tls__on_handshake_complete, METH_O, NULL},
     {"_process_outgoing", Tls__process_outgoing, METH_NOARGS, NULL},
     {"_set_app_protocol", Tls__set_app_protocol, METH_O, NULL},
+    {"_set_state", Tls__set_state, METH_O, NULL},
+    {"_start_handshake", Tls__start_handshake, METH_NOARGS, NULL},
     {"_start_shutdown", Tls__start_shutdown, METH_VARARGS, NULL},
     {"_write_appdata", Tls__write_appdata, METH_O, NULL},
     {NULL, NULL, 0, NULL},
@@ -603,7 +611,7 @@ static PyType_Spec Tls_spec = {
     .slots = Tls_slots,
 };
 
-/* --- what the Python package tells us ----------------------------------------- */
+/* --- the type ----------------------------------------------------------------- */
 
 int
 tls_setup_types(PyObject *module, core_state *st)
@@ -619,122 +627,8 @@ tls_setup_types(PyObject *module, core_state *st)
         : 0;
 }
 
-/* module.name, in the field; steals nothing. */
-static int
-keep_attribute(PyObject **field, PyObject *of, const char *name)
+int
+tls_adopt_protocol(PyObject *cls)
 {
-    Py_XSETREF(*field, PyObject_GetAttrString(of, name));
-    return *field == NULL ? -1 : 0;
+    return tls_adopt(cls, Tls_methods);
 }
-
-/* The states in the order of enum tls_state. */
-static int
-keep_states(core_state *st, PyObject *sslproto)
-{
-    static const char *const names[TLS_STATES] = {"UNWRAPPED", "DO_HANDSHAKE",
-                                                  "WRAPPED", "FLUSHING", "SHUTDOWN"};
-    PyObject *states = PyTuple_New(TLS_STATES);
-    PyObject *type = PyObject_GetAttrString(sslproto, "SSLProtocolState");
-    for (int i = 0; states != NULL && type != NULL && i < TLS_STATES; i++) {
-        PyObject *state = PyObject_GetAttrString(type, names[i]);
-        if (state == NULL) {
-            Py_CLEAR(states);
-            break;
-        }
-        PyTuple_SET_ITEM(states, i, state);
-    }
-    if (type == NULL) {
-        Py_CLEAR(states);
-    }
-    Py_XDECREF(type);
-    Py_XSETREF(st->tls_states, states);
-    return states == NULL ? -1 : 0;
-}
-
-/* _tls_setup(ssl, sslproto, protocol_type, transport_type): the modules, and evloop's
- * classes over ours and asyncio's. */
-static PyObject *
-core__tls_setup(PyObject *module, PyObject *args)
-{
-    core_state *st = state_of(module);
-    PyObject *ssl, *sslproto, *protocol, *transport;
-    if (!PyArg_ParseTuple(args, "OOO!O!:_tls_setup", &ssl, &sslproto, &PyType_Type,
-                          &protocol, &PyType_Type, &transport)) {
-        return NULL;
-    }
-    if (!PyType_IsSubtype((PyTypeObject *)protocol, (PyTypeObject *)st->TLSType)
-        || !PyType_IsSubtype((PyTypeObject *)transport,
-                             (PyTypeObject *)st->tls_transport_base)) {
-        PyErr_SetString(PyExc_TypeError, "subclasses of the native types are required");
-        return NULL;
-    }
-    if (keep_attribute(&st->tls_SSLProtocol, sslproto, "SSLProtocol") < 0
-        || keep_attribute(&st->tls_again, sslproto, "SSLAgainErrors") < 0
-        || keep_attribute(&st->tls_app_states, sslproto, "AppProtocolState") < 0
-        || keep_attribute(&st->tls_SSLError, ssl, "SSLError") < 0
-        || keep_attribute(&st->tls_SSLObject, ssl, "SSLObject") < 0
-        || keep_attribute(&st->tls_MemoryBIO, ssl, "MemoryBIO") < 0
-        || keep_attribute(&st->tls_read, st->tls_SSLObject, "read") < 0
-        || keep_attribute(&st->tls_write, st->tls_SSLObject, "write") < 0
-        || keep_attribute(&st->tls_handshake, st->tls_SSLObject, "do_handshake") < 0
-        || keep_states(st, sslproto) < 0) {
-        return NULL;
-    }
-    if (tls_adopt_transport(transport) < 0) {
-        return NULL;
-    }
-    for (PyMethodDef *def = Tls_methods; def->ml_name != NULL; def++) {
-        PyObject *method = PyDescr_NewMethod((PyTypeObject *)protocol, def);
-        int rc = method == NULL
-            ? -1
-            : PyObject_SetAttrString(protocol, def->ml_name, method);
-        Py_XDECREF(method);
-        if (rc < 0) {
-            return NULL;
-        }
-    }
-    Py_XSETREF(st->tls_protocol_type, Py_NewRef(protocol));
-    Py_XSETREF(st->tls_transport_type, Py_NewRef(transport));
-    st->feed = tls_feed;
-    Py_RETURN_NONE;
-}
-
-/* _tls_open(file, version, context, sslobj): finds the library for the direct engine.
- * None, or the reason why not (str). */
-static PyObject *
-core__tls_open(PyObject *module, PyObject *args)
-{
-    core_state *st = state_of(module);
-    PyObject *file, *version, *context, *sslobj;
-    if (!PyArg_ParseTuple(args, "UUOO:_tls_open", &file, &version, &context, &sslobj)) {
-        return NULL;
-    }
-    PyObject *raw = PyObject_GetAttrString(sslobj, "_sslobj");
-    PyObject *reason = raw == NULL
-        ? NULL
-        : tlslib_open(file, version, context, raw, &tls_bio_calls);
-    if (raw != NULL) {
-        Py_XSETREF(st->tls_raw_type, Py_NewRef(Py_TYPE(raw)));
-        Py_DECREF(raw);
-    }
-    return reason != NULL || PyErr_Occurred() ? reason : Py_NewRef(Py_None);
-}
-
-/* _tls_use_direct(bool): which engine new connections get. */
-static PyObject *
-core__tls_use_direct(PyObject *module, PyObject *flag)
-{
-    int direct = PyObject_IsTrue(flag);
-    if (direct < 0) {
-        return NULL;
-    }
-    state_of(module)->tls_direct = direct && tls_lib != NULL;
-    Py_RETURN_NONE;
-}
-
-PyMethodDef tls_module_methods[] = {
-    {"_tls_setup", core__tls_setup, METH_VARARGS, NULL},
-    {"_tls_open", core__tls_open, METH_VARARGS, NULL},
-    {"_tls_use_direct", core__tls_use_direct, METH_O, NULL},
-    {NULL, NULL, 0, NULL},
-};

@@ -195,14 +195,5 @@ tls_make_transport_type(PyObject *module, core_state *st)
 int
 tls_adopt_transport(PyObject *cls)
 {
-    for (PyMethodDef *def = TlsTransport_methods; def->ml_name != NULL; def++) {
-        PyObject *method = PyDescr_NewMethod((PyTypeObject *)cls, def);
-        int rc = method == NULL ? -1
-                                : PyObject_SetAttrString(cls, def->ml_name, method);
-        Py_XDECREF(method);
-        if (rc < 0) {
-            return -1;
-        }
-    }
-    return 0;
+    return tls_adopt(cls, TlsTransport_methods);
 }

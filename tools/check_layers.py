@@ -16,7 +16,7 @@ LAYERS = (
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport transportstart transportextra transportobj transporttypes"
     " clients stream streamread streamfeed datagram pipe",
-    "tlslib tlsengine tls tlsobj tlstransport",
+    "tlslib tlsengine tls tlshandshake tlsobj tlstransport tlssetup",
     "server sockops sockcall sockwait resolve process",
     "module loopobj looprun loopcalls loopservice looptransport loopview",
 )
