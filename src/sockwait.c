@@ -6,6 +6,7 @@
 #include "handle.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 typedef struct {
@@ -154,6 +155,18 @@ option_is(int fd, int name, int expected)
     return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 && value == expected;
 }
 
+/* Whether a short read means that there is no more: of plain TCP. Other sockets end a
+ * read between messages, records or passed descriptors, and so does TCP with an upper
+ * layer in the kernel (TLS); below a low-water mark data come without an event. */
+static bool
+fd_is_drainable(int fd)
+{
+    char layer[16]; /* no name is longer */
+    socklen_t len = sizeof(layer);
+    return option_is(fd, SO_PROTOCOL, IPPROTO_TCP) && option_is(fd, SO_RCVLOWAT, 1)
+        && (getsockopt(fd, IPPROTO_TCP, TCP_ULP, layer, &len) < 0 || len == 0);
+}
+
 /* The port of the descriptor if there is one of that socket object; borrowed. */
 static PortObject *
 port_find(LoopObject *loop, PyObject *sock, int fd)
@@ -214,8 +227,7 @@ port_get(LoopObject *loop, PyObject *sock, int fd)
     }
     Py_XSETREF(PORT(op)->socket, ref);
     PORT(op)->drained = false;
-    PORT(op)->drainable = option_is(fd, SO_PROTOCOL, IPPROTO_TCP)
-        && option_is(fd, SO_RCVLOWAT, 1);
+    PORT(op)->drainable = fd_is_drainable(fd);
     return op;
 }
 

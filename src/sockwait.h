@@ -17,7 +17,10 @@
  * registered anew, for the new object. Operations of the old one stay, and find when
  * woken that their socket is closed. What neither we nor the kernel can tell is a file
  * put in the place of another under one and the same socket object, as by os.dup2():
- * waiting for that one does not end.
+ * waiting for that one does not end. Nor can we tell an option set after the first wait
+ * that lets reads of TCP end short of what is there, or data come without an event: a
+ * low-water mark (SO_RCVLOWAT) or an upper layer (TCP_ULP, as of TLS). What it keeps
+ * back is read when more comes.
  *
  * Who owns what: the table of watches owns the port, the port the futures of those who
  * wait, and so the tasks that wait for these. The waiters lie in the operations and are
