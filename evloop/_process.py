@@ -66,12 +66,18 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
     def _start(self, **options):
         super()._start(**options)
         if not self._watch_pidfd():
-            threading.Thread(
+            thread = threading.Thread(
                 target=_wait_in_thread,
                 args=(self._loop, self),
                 name=f"evloop-waitpid-{next(_thread_numbers)}",
                 daemon=True,
-            ).start()
+            )
+            try:
+                thread.start()
+            except BaseException:
+                # Nobody would notice the child's end.
+                self._kill_and_reap()
+                raise
 
     def _watch_pidfd(self):
         """Return whether a pidfd will tell of the child's end."""
@@ -129,6 +135,17 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
             )
         finally:
             proc._waitpid_lock.release()
+
+    def _kill_and_reap(self):
+        """End the child, and wait until it has ended, unless it may not be killed."""
+        self._reap(os.WNOHANG)
+        if self._proc.returncode is None:
+            try:
+                self.kill()
+            except PermissionError:
+                # It runs as another user.
+                return
+            self._reap()
 
     def _process_exited(self, returncode):
         super()._process_exited(returncode)

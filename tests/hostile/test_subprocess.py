@@ -460,7 +460,7 @@ class TestThread:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_neither_pidfd_nor_thread(run, monkeypatch, caplog):
+def test_neither_pidfd_nor_thread(run, monkeypatch):
     def fail(*args):
         raise RuntimeError("can't start new thread")
 
@@ -469,15 +469,41 @@ def test_neither_pidfd_nor_thread(run, monkeypatch, caplog):
         with pytest.raises(RuntimeError, match="new thread"):
             await asyncio.create_subprocess_exec("cat", **PIPES)
         assert descriptors() == before
+        assert_no_child()
 
     with monkeypatch.context() as patch:
         patch.delattr(os, "pidfd_open")
         patch.setattr(threading.Thread, "start", fail)
         run(main())
-    # In debug mode a log record has it.
+
+
+def test_neither_pidfd_nor_thread_nor_permission(run, monkeypatch, caplog):
+    """A child that cannot be killed is not waited for."""
+    kill = os.kill
+
+    def fail(*args):
+        raise RuntimeError("can't start new thread")
+
+    def refuse(*args):
+        raise PermissionError(errno.EPERM, "runs as another user")
+
+    async def main():
+        before = descriptors()
+        with pytest.raises(RuntimeError, match="new thread"):
+            await asyncio.create_subprocess_exec("sleep", "1000")
+        assert descriptors() == before
+
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "pidfd_open")
+        patch.setattr(threading.Thread, "start", fail)
+        patch.setattr(os, "kill", refuse)
+        run(main())
+    # In debug mode a log record has the transport.
     caplog.clear()
     gc.collect()
-    # Killed, and reaped by what reaps the children of a forgotten Popen.
+    # It is reaped by what reaps the children of a forgotten Popen.
+    [forgotten] = subprocess._active
+    kill(forgotten.pid, signal.SIGKILL)
     while subprocess._active:
         subprocess._cleanup()
     assert_no_child()
