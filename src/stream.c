@@ -3,7 +3,7 @@
  *
  * States of the queue `out`:
  *
- * empty -> corked            [stream_appended]  in a callback of the loop: it is sent
+ * empty -> corked            [stream_cork]  in a callback of the loop: it is sent
  *                            when the callback has returned, with what else it writes
  * empty -> empty, waiting    [stream_write_large, _view]  outside, or if it is large:
  *                            tried at once
@@ -162,23 +162,32 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
     return transport_run_reported(s->owner, NULL, stream_try, t->st->str__write_ready);
 }
 
-/* An exact bytes object: the data, or a copy. Runs Python code for what is none. */
-static PyObject *
-bytes_of(PyObject *data)
+/* Gives a buffer back, which can run Python code; keeps the exception being raised. */
+static void
+release_view(Py_buffer *view)
 {
+    PyObject *exc = PyErr_GetRaisedException();
+    PyBuffer_Release(view);
+    PyErr_SetRaisedException(exc);
+}
+
+/* An exact bytes object: the data, or a copy of what is in `view`, which is the
+ * caller's to release. Runs Python code for what is none. */
+static PyObject *
+bytes_of(PyObject *data, Py_buffer *view)
+{
+    view->obj = NULL;
     if (PyBytes_CheckExact(data)) {
         return Py_NewRef(data);
     }
-    Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
+    if (PyObject_GetBuffer(data, view, PyBUF_FULL_RO) < 0) {
         return NULL;
     }
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, view.len);
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, view->len);
     if (bytes != NULL
-        && PyBuffer_ToContiguous(PyBytes_AS_STRING(bytes), &view, view.len, 'C') < 0) {
+        && PyBuffer_ToContiguous(PyBytes_AS_STRING(bytes), view, view->len, 'C') < 0) {
         Py_CLEAR(bytes);
     }
-    PyBuffer_Release(&view);
     return bytes;
 }
 
@@ -197,41 +206,59 @@ stream_append(TransportData *t, PyObject *bytes)
     return 0;
 }
 
-/* What was put at the queue's end is sent, now or soon. was_empty: it was the first. */
-static int
-stream_appended(PyObject *op, bool was_empty)
+/* What was put at the queue's end is to be sent. was_empty: it was the first. */
+static void
+stream_cork(TransportData *t, bool was_empty)
 {
-    TransportData *t = TRANSPORT(op);
-    LoopObject *loop = transport_loop(t);
     if (was_empty && t->out.len > 0) {
+        LoopObject *loop = transport_loop(t);
         t->corked = true;
         if (stream_may_cork(loop)) {
             source_flush_soon(loop, &t->source);
         }
     }
+}
+
+/* Sends what stream_cork() has noted, now or soon. */
+static int
+stream_appended(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
     if (!t->corked) {
         return transport_check_high(op);
     }
-    if (t->out.size > CORK_MAX || !stream_may_cork(loop)) {
+    if (t->out.size > CORK_MAX || !stream_may_cork(transport_loop(t))) {
         return stream_try(op);
     }
     return 0;
 }
 
+/* Whether there is a connection still, after code has run that may have ended it. */
+static inline bool
+stream_is_live(const TransportData *t)
+{
+    return t->conn_lost == 0 && t->loop != NULL;
+}
+
 /* Sends bytes, which may be NULL with an exception; steals them. Whatever made them may
- * have ended the connection. */
+ * have ended the connection. `view`, or NULL, is what they were taken from: what runs
+ * when it is given back comes after them. */
 static int
-stream_write_bytes_steal(PyObject *op, PyObject *bytes)
+stream_write_bytes_steal(PyObject *op, PyObject *bytes, Py_buffer *view)
 {
     TransportData *t = TRANSPORT(op);
     int rc = bytes == NULL ? -1 : 0;
-    if (rc == 0 && t->conn_lost == 0 && t->loop != NULL) {
+    if (rc == 0 && stream_is_live(t)) {
         stream_drop_parents(t);
         bool was_empty = t->out.len == 0;
-        rc = stream_append(t, bytes) < 0 ? -1 : stream_appended(op, was_empty);
+        rc = stream_append(t, bytes);
+        stream_cork(t, was_empty);
     }
     Py_XDECREF(bytes);
-    return rc;
+    if (view != NULL && view->obj != NULL) {
+        release_view(view);
+    }
+    return rc == 0 && stream_is_live(t) ? stream_appended(op) : rc;
 }
 
 /* A large bytes object with nothing before it, sent in place. */
@@ -255,6 +282,15 @@ stream_write_large(PyObject *op, PyObject *bytes)
     return stream_wait_for_room(op);
 }
 
+/* The data, of any kind, behind what waits or to be corked. */
+static int
+stream_write_copy(PyObject *op, PyObject *data)
+{
+    Py_buffer view;
+    PyObject *bytes = bytes_of(data, &view);
+    return stream_write_bytes_steal(op, bytes, &view);
+}
+
 /* The same for what exports a buffer: only what is not sent at once is copied. To get
  * the buffer, and to give it back, can run Python code. */
 static int
@@ -267,21 +303,19 @@ stream_write_view(PyObject *op, PyObject *data)
             return transport_fatal(op, write_error);
         }
         PyErr_Clear(); /* it is strided */
-        return stream_write_bytes_steal(op, bytes_of(data));
+        return stream_write_copy(op, data);
     }
     Py_ssize_t n = 0;
-    if (t->conn_lost == 0 && t->loop != NULL && t->out.len == 0) {
+    if (stream_is_live(t) && t->out.len == 0) {
         n = send_bytes(transport_fd(t), view.buf, (size_t)view.len);
     }
-    int rc = n < 0 ? transport_fatal(op, write_error) : 0;
-    PyObject *rest = n < 0 || n == view.len
-        ? NULL
-        : PyBytes_FromStringAndSize((char *)view.buf + n, view.len - n);
-    bool whole = n < 0 || n == view.len;
-    PyObject *exc = PyErr_GetRaisedException();
-    PyBuffer_Release(&view);
-    PyErr_SetRaisedException(exc);
-    return whole ? rc : stream_write_bytes_steal(op, rest);
+    if (n < 0 || n == view.len) {
+        int rc = n < 0 ? transport_fatal(op, write_error) : 0;
+        release_view(&view);
+        return rc;
+    }
+    PyObject *rest = PyBytes_FromStringAndSize((char *)view.buf + n, view.len - n);
+    return stream_write_bytes_steal(op, rest, &view);
 }
 
 /* What asyncio does with data for a lost connection. */
@@ -323,7 +357,7 @@ stream_write(PyObject *op, PyObject *data)
         return PyBytes_CheckExact(data) ? stream_write_large(op, data)
                                         : stream_write_view(op, data);
     }
-    return stream_write_bytes_steal(op, bytes_of(data));
+    return stream_write_copy(op, data);
 }
 
 int
@@ -352,7 +386,7 @@ stream_send(PyObject *op, const char *data, Py_ssize_t size)
     }
     PyObject *rest = PyBytes_FromStringAndSize(data + n, size - n);
     if (!first) {
-        return stream_write_bytes_steal(op, rest);
+        return stream_write_bytes_steal(op, rest, NULL);
     }
     int rc = rest == NULL ? -1 : stream_append(t, rest);
     Py_XDECREF(rest);
@@ -385,7 +419,8 @@ Stream_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
     Py_RETURN_NONE;
 }
 
-/* The pieces as a new list of bytes objects of our own. Runs Python code. */
+/* The pieces as a new list of bytes objects of our own. Runs Python code: what that
+ * writes comes before them, as none is queued yet. */
 static PyObject *
 bytes_of_pieces(PyObject *pieces)
 {
@@ -393,9 +428,11 @@ bytes_of_pieces(PyObject *pieces)
     for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
         PyObject *piece = PyList_GET_ITEM(list, i);
         if (!PyBytes_CheckExact(piece)) {
-            PyObject *view = PyMemoryView_FromObject(piece);
-            PyObject *bytes = view == NULL ? NULL : bytes_of(view);
-            Py_XDECREF(view);
+            PyObject *memory = PyMemoryView_FromObject(piece);
+            Py_buffer view = {.obj = NULL};
+            PyObject *bytes = memory == NULL ? NULL : bytes_of(memory, &view);
+            release_view(&view);
+            Py_XDECREF(memory);
             if (bytes == NULL || PyList_SetItem(list, i, bytes) < 0) {
                 Py_CLEAR(list);
             }
@@ -409,7 +446,7 @@ static int
 stream_write_list(PyObject *op, PyObject *list)
 {
     TransportData *t = TRANSPORT(op);
-    if (t->conn_lost != 0 || t->loop == NULL) {
+    if (!stream_is_live(t)) {
         return 0;
     }
     stream_drop_parents(t);
@@ -420,7 +457,8 @@ stream_write_list(PyObject *op, PyObject *list)
     }
     /* Also when memory has run out: what is queued must leave. */
     PyObject *exc = PyErr_GetRaisedException();
-    if (stream_appended(op, was_empty) < 0) {
+    stream_cork(t, was_empty);
+    if (stream_appended(op) < 0) {
         rc = -1;
         Py_CLEAR(exc);
     }
