@@ -228,6 +228,29 @@ mmsg_copy(struct mmsg *m, int i, struct datagram *got)
     return 0;
 }
 
+/* Copies all that came. Before Python 3.12 to make a tuple can collect garbage, and so
+ * run code that reads into the same buffers: not while they are being read out. */
+static int
+mmsg_copy_all(struct mmsg *m, int n, struct datagram *got)
+{
+    bool collecting = PY_VERSION_HEX < 0x030C0000 && PyGC_Disable();
+    int i = 0;
+    while (i < n && mmsg_copy(m, i, &got[i]) == 0) {
+        i++;
+    }
+    if (collecting) {
+        PyGC_Enable();
+    }
+    if (i == n) {
+        return n;
+    }
+    while (--i >= 0) {
+        Py_DECREF(got[i].addr);
+        Py_DECREF(got[i].data);
+    }
+    return -1;
+}
+
 int
 mmsg_recv(struct mmsg *m, int fd, sa_family_t family, struct datagram *got)
 {
@@ -252,14 +275,5 @@ mmsg_recv(struct mmsg *m, int fd, sa_family_t family, struct datagram *got)
         return -1;
     }
     m->used = n;
-    for (int i = 0; i < n; i++) {
-        if (mmsg_copy(m, i, &got[i]) < 0) {
-            while (--i >= 0) {
-                Py_DECREF(got[i].addr);
-                Py_DECREF(got[i].data);
-            }
-            return -1;
-        }
-    }
-    return n;
+    return mmsg_copy_all(m, n, got);
 }
