@@ -228,6 +228,7 @@ def test_socket_of_a_transport(links, loop, call):
 
 def test_log_of_debug_mode(links, loop, caplog):
     loop.set_debug(True)
+    loop.slow_callback_duration = 60  # which would be logged, too
     protocol = Recorder()
     transport, peer = links.connect(protocol)
     with caplog.at_level(logging.DEBUG, "asyncio"):
