@@ -156,7 +156,7 @@ def test_select_by_group_and_by_text():
     assert {row.group for row in registry.select(["tasks"])} == {"tasks"}
     assert [row.key for row in registry.select([], [CHAIN.upper()])] == [CHAIN]
     assert registry.select([], ["no such row"]) == []
-    assert registry.groups() == ["core", "tasks", "sockets", "http"]
+    assert registry.groups() == ["core", "tasks", "sockets", "tls", "http"]
 
 
 def test_a_name_is_registered_once_in_a_group():
