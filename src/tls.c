@@ -191,23 +191,28 @@ tls_process_outgoing(TLSObject *self)
     return tls_pass_on(self, !self->ssl_writing_paused);
 }
 
-/* Between the records of something large: what is encrypted may leave already. All that
- * one write() brings goes to the transport, as in asyncio, also when it gets full
- * meanwhile. */
-static int
-tls_send_early(TLSObject *self, bool takes)
+/* What becomes of what is encrypted: it stays here (the transport takes nothing), goes
+ * to the transport (all that one write() brings does, as in asyncio, also when the
+ * transport gets full meanwhile), or goes there until it is full. */
+enum tls_way { TLS_KEEP, TLS_ALL, TLS_WHILE_TAKEN };
+
+/* Between the records of something large: what is encrypted may leave already. */
+static enum tls_result
+tls_send_early(TLSObject *self, enum tls_way way)
 {
-    if (self->engine.out_len < OUT_MAX || !takes || !self->native
+    if (self->engine.out_len < OUT_MAX || way == TLS_KEEP || !self->native
         || TRANSPORT(self->transport)->conn_lost != 0) {
-        return 0;
+        return TLS_DONE;
     }
-    return tls_send(self);
+    return tls_send(self) < 0                                ? TLS_ERROR
+        : way == TLS_WHILE_TAKEN && self->ssl_writing_paused ? TLS_AGAIN
+                                                             : TLS_DONE;
 }
 
 /* Encrypts data; `*size`: how much was taken. */
 static enum tls_result
-tls_encrypt(TLSObject *self, bool takes, PyObject *bytes, const char *data, size_t len,
-            size_t *size)
+tls_encrypt(TLSObject *self, enum tls_way way, PyObject *bytes, const char *data,
+            size_t len, size_t *size)
 {
     enum tls_result result = TLS_DONE;
     *size = 0;
@@ -219,8 +224,8 @@ tls_encrypt(TLSObject *self, bool takes, PyObject *bytes, const char *data, size
         result = tls_engine_write(self->st, &self->engine, part == len ? bytes : NULL,
                                   data + *size, part, &taken);
         *size += taken;
-        if (result == TLS_DONE && tls_send_early(self, takes) < 0) {
-            result = TLS_ERROR;
+        if (result == TLS_DONE) {
+            result = tls_send_early(self, way);
         }
     }
     return result;
@@ -228,7 +233,7 @@ tls_encrypt(TLSObject *self, bool takes, PyObject *bytes, const char *data, size
 
 /* What the next record is made of: the first piece, or several small ones joined. */
 static enum tls_result
-tls_encrypt_first(TLSObject *self, bool takes, size_t *size)
+tls_encrypt_first(TLSObject *self, enum tls_way way, size_t *size)
 {
     struct wqueue *q = &self->backlog;
     struct iovec iov[64];
@@ -242,10 +247,10 @@ tls_encrypt_first(TLSObject *self, bool takes, size_t *size)
             memcpy(joined + len, iov[i].iov_base, part);
             len += part;
         }
-        return tls_encrypt(self, takes, NULL, joined, len, size);
+        return tls_encrypt(self, way, NULL, joined, len, size);
     }
     PyObject *bytes = Py_NewRef(wqueue_items(q)[q->head]);
-    enum tls_result result = tls_encrypt(self, takes, q->offset == 0 ? bytes : NULL,
+    enum tls_result result = tls_encrypt(self, way, q->offset == 0 ? bytes : NULL,
                                          iov[0].iov_base, iov[0].iov_len, size);
     Py_DECREF(bytes);
     return result;
@@ -254,7 +259,7 @@ tls_encrypt_first(TLSObject *self, bool takes, size_t *size)
 /* Encrypts the backlog, unless that is being done already: then it goes on with what
  * has come. */
 static enum tls_result
-tls_encrypt_backlog(TLSObject *self, bool takes)
+tls_encrypt_backlog(TLSObject *self, enum tls_way way)
 {
     enum tls_result result = TLS_DONE;
     self->corked = false;
@@ -265,7 +270,7 @@ tls_encrypt_backlog(TLSObject *self, bool takes)
     tls_lend_out(self);
     while (result == TLS_DONE && self->backlog.len > 0) {
         size_t size;
-        result = tls_encrypt_first(self, takes, &size);
+        result = tls_encrypt_first(self, way, &size);
         /* What ran meanwhile may have dropped the queue. */
         if (size > 0 && self->backlog.size >= (Py_ssize_t)size) {
             wqueue_consume(&self->backlog, (Py_ssize_t)size);
@@ -275,12 +280,32 @@ tls_encrypt_backlog(TLSObject *self, bool takes)
     return result;
 }
 
+/* While the transport takes nothing, what is written waits as it is. */
 int
 tls_do_write(TLSObject *self)
 {
     bool takes = !self->ssl_writing_paused;
-    return tls_encrypt_backlog(self, takes) == TLS_ERROR ? -1
-                                                         : tls_pass_on(self, takes);
+    return takes && tls_encrypt_backlog(self, TLS_ALL) == TLS_ERROR
+        ? -1
+        : tls_pass_on(self, takes);
+}
+
+int
+tls_resume_writing(TLSObject *self)
+{
+    self->ssl_writing_paused = false;
+    return tls_encrypt_backlog(self, TLS_WHILE_TAKEN) == TLS_ERROR
+        ? -1
+        : tls_pass_on(self, !self->ssl_writing_paused);
+}
+
+int
+tls_write_out(TLSObject *self)
+{
+    bool takes = !self->ssl_writing_paused;
+    return tls_encrypt_backlog(self, takes ? TLS_ALL : TLS_KEEP) == TLS_ERROR
+        ? -1
+        : tls_pass_on(self, takes);
 }
 
 /* In a child of fork: what waited for the end of a callback is the parent's to send. */
@@ -384,12 +409,13 @@ tls_write_view(TLSObject *self, PyObject *data)
     }
     enum tls_result result = TLS_DONE;
     size_t size = 0, len = (size_t)view.len;
-    bool takes = !self->ssl_writing_paused;
+    bool begun = false;
     /* To get the buffer may have run Python code. */
-    if (self->state == TLS_WRAPPED && self->backlog.len == 0 && !self->writing) {
-        self->writing = true;
+    if (self->state == TLS_WRAPPED && self->backlog.len == 0 && !self->writing
+        && !self->ssl_writing_paused) {
+        self->writing = begun = true;
         tls_lend_out(self);
-        result = tls_encrypt(self, takes, NULL, view.buf, len, &size);
+        result = tls_encrypt(self, TLS_ALL, NULL, view.buf, len, &size);
         self->writing = false;
     }
     int rc = result == TLS_ERROR ? -1 : 0;
@@ -401,10 +427,12 @@ tls_write_view(TLSObject *self, PyObject *data)
     PyObject *exc = PyErr_GetRaisedException();
     PyBuffer_Release(&view);
     PyErr_SetRaisedException(exc);
-    if (rc == 0 && !tls_takes_no_data(self)) {
-        rc = self->state != TLS_WRAPPED                     ? 0
-            : tls_encrypt_backlog(self, takes) == TLS_ERROR ? -1
-                                                            : tls_pass_on(self, takes);
+    if (rc == 0 && begun) { /* all of it goes to the transport */
+        rc = tls_encrypt_backlog(self, TLS_ALL) == TLS_ERROR ? -1
+                                                             : tls_pass_on(self, true);
+    }
+    else if (rc == 0 && self->state == TLS_WRAPPED) {
+        rc = tls_do_write(self);
     }
     return rc < 0 ? tls_fatal(self) : 0;
 }
@@ -609,8 +637,9 @@ tls_do_read(TLSObject *self)
     if (self->state != TLS_WRAPPED && self->state != TLS_FLUSHING) {
         return 0;
     }
-    int rc = 0;
-    if (!self->app_reading_paused) {
+    /* What was written before an error leaves before it. */
+    int rc = tls_flush(self);
+    if (rc == 0 && !self->app_reading_paused) {
         tls_lend_out(self);
         rc = self->app_protocol_is_buffer ? tls_read_buffered(self)
                                           : tls_read_copied(self);
@@ -628,6 +657,9 @@ tls_do_read(TLSObject *self)
 int
 tls_do_handshake(TLSObject *self)
 {
+    if (self->server_side && self->engine.ssl != NULL && self->engine.in_len == 0) {
+        return 0; /* the client begins */
+    }
     tls_lend_out(self);
     switch (tls_engine_handshake(self->st, &self->engine)) {
     case TLS_AGAIN:

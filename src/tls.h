@@ -24,7 +24,8 @@
  * In a callback of the loop the backlog waits for the callback's end (source.h), so
  * that many small writes make one record and one send(). Whoever could tell flushes
  * first: close(), abort(), errors, whoever asks for sizes. What is written before the
- * handshake is done waits for that.
+ * handshake is done waits for that, and what is written while the transport below is
+ * full waits for its resume_writing().
  *
  * Who owns what: the protocol owns both transports, the application's protocol and the
  * engine; the application's transport owns the protocol. asyncio's connection_lost()
@@ -99,12 +100,15 @@ int tls_feed(PyObject *op, const char *data, Py_ssize_t size);
 int tls_do_read(TLSObject *self);
 int tls_do_write(TLSObject *self);
 int tls_process_outgoing(TLSObject *self);
+int tls_resume_writing(TLSObject *self);
 int tls_do_handshake(TLSObject *self);
 int tls_control_app_writing(TLSObject *self);
 int tls_control_ssl_reading(TLSObject *self);
 /* Data from the application: bytes, or what exports a buffer. */
 int tls_write(TLSObject *self, PyObject *data);
 int tls_write_all(TLSObject *self, PyObject *iterable);
+/* Encrypts all that was written, for close_notify to come after it. */
+int tls_write_out(TLSObject *self);
 /* Encrypts and sends what waits for the end of a callback. */
 int tls_flush(TLSObject *self);
 /* Bytes, as asyncio counts them. */

@@ -3,6 +3,8 @@
 #include "tlsengine.h"
 #include "compat.h"
 
+#include <errno.h>
+
 #define OUT_MIN HARD_OR(1, 4096)
 #define RECORD_MAX 16384 /* plain bytes of one record */
 /* asyncio's SSLProtocol.max_size */
@@ -10,15 +12,33 @@
 
 /* --- our BIO ------------------------------------------------------------------ */
 
+#define HEADER 5                    /* bytes */
+#define RECORD_LIMIT (16384 + 2048) /* bytes of a record behind its header */
+
+/* Whether it is no beginning of a record of TLS: alert, data and so on, version 3.x,
+ * not too long. */
+static bool
+is_odd_header(const unsigned char *header)
+{
+    return header[0] < 20 || header[0] > 23 || header[1] != 3
+        || (header[3] << 8 | header[4]) > RECORD_LIMIT;
+}
+
 static int
 tls_bio_read(BIO *bio, char *buffer, int size)
 {
     struct tls_engine *e = tls_lib->BIO_get_data(bio);
     tls_lib->BIO_clear_flags(bio, TLS_BIO_RETRY_MASK);
-    if (e == NULL || size <= 0) {
+    if (size <= 0) {
         return -1;
     }
-    if (e->in_len == 0) {
+    if (e == NULL || e->in_len == 0) { /* also when the engine is gone */
+        tls_lib->BIO_set_flags(bio, TLS_BIO_READ | TLS_BIO_RETRY);
+        return -1;
+    }
+    if (size == HEADER && e->in_len >= HEADER && e->looking
+        && UNLIKELY(is_odd_header((const unsigned char *)e->in))) {
+        e->odd = true;
         tls_lib->BIO_set_flags(bio, TLS_BIO_READ | TLS_BIO_RETRY);
         return -1;
     }
@@ -34,8 +54,8 @@ tls_bio_write(BIO *bio, const char *data, int size)
 {
     struct tls_engine *e = tls_lib->BIO_get_data(bio);
     tls_lib->BIO_clear_flags(bio, TLS_BIO_RETRY_MASK);
-    if (e == NULL || size <= 0) {
-        return -1;
+    if (e == NULL || size <= 0) { /* a MemoryBIO that nobody reads takes all, too */
+        return e == NULL ? size : -1;
     }
     size_t need = e->out_len + (size_t)size;
     if (need > e->out_cap) {
@@ -280,30 +300,14 @@ tls_engine_raised(core_state *st)
 enum tls_result
 tls_engine_handshake(core_state *st, struct tls_engine *e)
 {
-    if (e->ssl != NULL) {
-        if (e->busy) {
-            return TLS_AGAIN;
-        }
-        SSL *ssl = e->ssl;
-        PyObject *raw = Py_NewRef(e->raw);
-        e->busy++;
-        tls_lib->ERR_clear_error();
-        int rc, error = 0;
-        Py_BEGIN_ALLOW_THREADS
-        rc = tls_lib->SSL_do_handshake(ssl);
-        if (rc != 1) {
-            error = tls_lib->SSL_get_error(ssl, rc);
-        }
-        Py_END_ALLOW_THREADS
-        e->busy--;
-        Py_DECREF(raw);
-        if (rc == 1 || error == TLS_ERROR_WANT_READ) {
-            return rc == 1 ? TLS_DONE : TLS_AGAIN;
-        }
-        /* Called again, OpenSSL fails as before, and the ssl module finds out why. */
+    if (e->busy) {
+        return TLS_AGAIN;
     }
     PyObject *sslobj = Py_NewRef(e->sslobj ? e->sslobj : Py_None);
+    e->busy++;
+    errno = 0; /* the ssl module may look at it */
     PyObject *res = PyObject_CallMethodNoArgs(sslobj, st->str_do_handshake);
+    e->busy--;
     Py_DECREF(sslobj);
     Py_XDECREF(res);
     return res != NULL ? TLS_DONE : tls_engine_raised(st);
@@ -317,10 +321,14 @@ tls_engine_read_some(struct tls_engine *e, char *buffer, size_t size, size_t *go
         return TLS_AGAIN;
     }
     e->busy++;
+    e->looking = true;
     int rc = tls_lib->SSL_read_ex(e->ssl, buffer, size, got);
     int error = rc == 1 ? 0 : tls_lib->SSL_get_error(e->ssl, rc);
+    bool odd = e->odd;
+    e->odd = e->looking = false;
     e->busy--;
     return rc == 1                     ? TLS_DONE
+        : odd                          ? TLS_ERROR
         : error == TLS_ERROR_WANT_READ ? TLS_AGAIN
         : error == TLS_ERROR_ZERO_RETURN
             && tls_lib->SSL_get_shutdown(e->ssl) == TLS_RECEIVED_SHUTDOWN
@@ -337,6 +345,7 @@ tls_engine_call_read(core_state *st, struct tls_engine *e, Py_ssize_t size,
     PyObject *sslobj = Py_NewRef(e->sslobj ? e->sslobj : Py_None);
     PyObject *number = PyLong_FromSsize_t(size);
     PyObject *argv[3] = {sslobj, number, buffer};
+    errno = 0; /* the ssl module may look at it */
     PyObject *res = number == NULL
         ? NULL
         : PyObject_VectorcallMethod(st->str_read, argv, buffer ? 3 : 2, NULL);

@@ -6,6 +6,11 @@
  * portable: its read() and write(), through the two ssl.MemoryBIO that it was made
  *           with.
  *
+ * Errors are the ssl module's to find and to raise: where OpenSSL says that something
+ * is wrong, SSLObject's method is called, and OpenSSL fails in the same way again. That
+ * does not hold for a handshake, nor for a record with a bad beginning, so these go to
+ * SSLObject at once.
+ *
  * Life:  empty -> set [tls_engine_set] -> empty [tls_engine_clear]; the SSLObject may
  * outlive the engine (and get its data from nowhere, then).
  *
@@ -35,6 +40,8 @@ struct tls_engine {
     size_t out_len;
     size_t out_cap;
     unsigned busy; /* OpenSSL is at work: it must not be called again */
+    bool looking; /* a record that does not begin as one should is held back... */
+    bool odd;     /* and was */
 };
 
 /* Results of what can have to wait. */

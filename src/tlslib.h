@@ -29,14 +29,12 @@ enum {
 /* X(result, name, arguments) */
 #define TLS_FUNCTIONS(X)                                                               \
     X(SSL_CTX *, SSL_get_SSL_CTX, (const SSL *))                                       \
-    X(int, SSL_do_handshake, (SSL *))                                                  \
     X(int, SSL_get_error, (const SSL *, int))                                          \
     X(int, SSL_get_shutdown, (const SSL *))                                            \
     X(int, SSL_pending, (const SSL *))                                                 \
     X(int, SSL_read_ex, (SSL *, void *, size_t, size_t *))                             \
     X(int, SSL_write_ex, (SSL *, const void *, size_t, size_t *))                      \
     X(void, SSL_set_bio, (SSL *, BIO *, BIO *))                                        \
-    X(BIO *, SSL_get_rbio, (const SSL *))                                              \
     X(void, ERR_clear_error, (void))                                                   \
     X(const char *, OpenSSL_version, (int))                                            \
     X(int, BIO_get_new_index, (void))                                                  \

@@ -405,6 +405,23 @@ Tls__fatal_error(PyObject *op, PyObject *args)
 }
 
 static PyObject *
+Tls__do_shutdown(PyObject *op, PyObject *args)
+{
+    return tls_write_out(TLS(op)) < 0 ? NULL
+                                      : tls_call_stock(TLS(op), "_do_shutdown", args);
+}
+
+static PyObject *
+Tls_resume_writing(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    if (!TLS(op)->ssl_writing_paused) {
+        PyErr_SetNone(PyExc_AssertionError);
+        return NULL;
+    }
+    return none_or_error(tls_resume_writing(TLS(op)));
+}
+
+static PyObject *
 Tls_connection_lost(PyObject *op, PyObject *args)
 {
     TLSObject *self = TLS(op);
@@ -423,9 +440,11 @@ static PyMethodDef Tls_methods[] = {
     {"get_buffer", Tls_get_buffer, METH_O, NULL},
     {"buffer_updated", Tls_buffer_updated, METH_O, NULL},
     {"connection_lost", Tls_connection_lost, METH_VARARGS, NULL},
+    {"resume_writing", Tls_resume_writing, METH_NOARGS, NULL},
     {"_abort", Tls__abort, METH_VARARGS, NULL},
     {"_do_handshake", Tls__do_handshake, METH_NOARGS, NULL},
     {"_do_read", Tls__do_read, METH_NOARGS, NULL},
+    {"_do_shutdown", Tls__do_shutdown, METH_VARARGS, NULL},
     {"_do_write", Tls__do_write, METH_NOARGS, NULL},
     {"_fatal_error", Tls__fatal_error, METH_VARARGS, NULL},
     {"_feed", Tls__feed, METH_O, NULL},
