@@ -318,6 +318,8 @@ struct core_state {
     /* What gives received data to a protocol of the type `tls_protocol_type`. The data
      * stay as they are until it returns. */
     int (*feed)(PyObject *protocol, const char *data, Py_ssize_t size);
+    /* What has such a protocol write what it holds back until a callback's end. */
+    int (*feed_flush)(PyObject *protocol);
     bool tls_direct; /* new connections use the direct engine (tlsengine.h) */
 
     /* The version of socket.socket's type when its methods were last looked at, and

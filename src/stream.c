@@ -541,7 +541,7 @@ Stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (t->closing || t->eof) {
         Py_RETURN_NONE;
     }
-    if (t->corked && stream_try(op) < 0) {
+    if (transport_flush_first(op) < 0) {
         return NULL;
     }
     if (t->closing) {

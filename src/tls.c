@@ -329,6 +329,12 @@ tls_flush(TLSObject *self)
     return tls_do_write(self) < 0 ? tls_fatal(self) : 0;
 }
 
+int
+tls_feed_flush(PyObject *op)
+{
+    return tls_flush(TLS(op));
+}
+
 static int
 tls_run_flush(LoopObject *Py_UNUSED(loop), struct source *s)
 {

@@ -111,6 +111,8 @@ int tls_write_all(TLSObject *self, PyObject *iterable);
 int tls_write_out(TLSObject *self);
 /* Encrypts and sends what waits for the end of a callback. */
 int tls_flush(TLSObject *self);
+/* The same for st->feed_flush. */
+int tls_feed_flush(PyObject *op);
 /* Bytes, as asyncio counts them. */
 Py_ssize_t tls_write_buffer_size(TLSObject *self);
 

@@ -555,6 +555,24 @@ get__write_buffer_size(PyObject *op, void *Py_UNUSED(closure))
     return tls_flush(TLS(op)) < 0 ? NULL : PyLong_FromSsize_t(TLS(op)->backlog.size);
 }
 
+/* A water mark. */
+static PyObject *
+get_limit(PyObject *op, void *closure)
+{
+    return PyLong_FromSsize_t(*(Py_ssize_t *)((char *)op + (size_t)closure));
+}
+
+static int
+set_limit(PyObject *op, PyObject *value, void *closure)
+{
+    Py_ssize_t size;
+    if (args_refuse_deletion(value) < 0 || transport_limit_size(value, &size) < 0) {
+        return -1;
+    }
+    *(Py_ssize_t *)((char *)op + (size_t)closure) = size;
+    return 0;
+}
+
 /* "direct" or "portable" */
 static PyObject *
 get__engine(PyObject *op, void *Py_UNUSED(closure))
@@ -562,7 +580,14 @@ get__engine(PyObject *op, void *Py_UNUSED(closure))
     return PyUnicode_FromString(TLS(op)->engine.ssl != NULL ? "direct" : "portable");
 }
 
+#define LIMIT(attr, field)                                                             \
+    {attr, get_limit, set_limit, NULL, (void *)offsetof(TLSObject, field)}
+
 static PyGetSetDef Tls_getset[] = {
+    LIMIT("_incoming_high_water", incoming_high),
+    LIMIT("_incoming_low_water", incoming_low),
+    LIMIT("_outgoing_high_water", outgoing_high),
+    LIMIT("_outgoing_low_water", outgoing_low),
     {"_engine", get__engine, NULL, NULL, NULL},
     {"_state", get__state, set__state, NULL, NULL},
     {"_transport", get__transport, set__transport, NULL, NULL},
@@ -576,7 +601,6 @@ static PyGetSetDef Tls_getset[] = {
 
 #define OBJECT(attr, field) {attr, T_OBJECT, offsetof(TLSObject, field), 0, NULL}
 #define FLAG(attr, field) {attr, T_BOOL, offsetof(TLSObject, field), 0, NULL}
-#define SIZE(attr, field) {attr, T_PYSSIZET, offsetof(TLSObject, field), 0, NULL}
 
 static PyMemberDef Tls_members[] = {
     OBJECT("_loop", loop),
@@ -602,10 +626,6 @@ static PyMemberDef Tls_members[] = {
     FLAG("_ssl_reading_paused", ssl_reading_paused),
     FLAG("_app_writing_paused", app_writing_paused),
     FLAG("_eof_received", eof_received),
-    SIZE("_incoming_high_water", incoming_high),
-    SIZE("_incoming_low_water", incoming_low),
-    SIZE("_outgoing_high_water", outgoing_high),
-    SIZE("_outgoing_low_water", outgoing_low),
     {"_conn_lost", T_INT, offsetof(TLSObject, conn_lost), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -85,6 +85,7 @@ core__tls_setup(PyObject *module, PyObject *args)
     Py_XSETREF(st->tls_protocol_type, Py_NewRef(protocol));
     Py_XSETREF(st->tls_transport_type, Py_NewRef(transport));
     st->feed = tls_feed;
+    st->feed_flush = tls_feed_flush;
     Py_RETURN_NONE;
 }
 

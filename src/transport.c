@@ -637,13 +637,28 @@ transport_force_close(PyObject *op, PyObject *exc)
 }
 
 int
+transport_flush_first(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->fed && t->protocol != NULL) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int rc = t->st->feed_flush(protocol);
+        Py_DECREF(protocol);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return t->corked ? t->source.kind->flush(transport_loop(t), &t->source) : 0;
+}
+
+int
 transport_close(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
     if (t->closing) {
         return 0;
     }
-    if (t->corked && t->source.kind->flush(transport_loop(t), &t->source) < 0) {
+    if (transport_flush_first(op) < 0) {
         return -1;
     }
     if (t->closing) {

@@ -238,6 +238,9 @@ int transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message);
 
 /* asyncio's _force_close(exc); exc NULL: None. */
 int transport_force_close(PyObject *op, PyObject *exc);
+/* What was written before, to this transport and to TLS over it, is with the kernel
+ * then, as in asyncio. */
+int transport_flush_first(PyObject *op);
 /* asyncio's close(). */
 int transport_close(PyObject *op);
 /* connection_lost(error) in the next turn. */
@@ -256,6 +259,9 @@ int transport_start_reading(PyObject *op);
 int transport_watch_reading(PyObject *op, bool wanted);
 int transport_watch_writing(PyObject *op, bool wanted);
 
+/* A water mark as a number of bytes: any number; more than the largest size is the
+ * largest size, infinity too. */
+int transport_limit_size(PyObject *limit, Py_ssize_t *size);
 /* Calls pause_writing() or resume_writing() as the size of what waits asks. -1 only
  * for what must come out of the loop. */
 int transport_check_high(PyObject *op);

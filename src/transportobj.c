@@ -24,14 +24,6 @@ Transport_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     return none_or_error(transport_close(op));
 }
 
-/* What was written before is with the kernel by then, as in asyncio. */
-static int
-flush_first(PyObject *op)
-{
-    TransportData *t = TRANSPORT(op);
-    return t->corked ? t->source.kind->flush(transport_loop(t), &t->source) : 0;
-}
-
 const char Transport_abort_doc[] = PyDoc_STR(
 "abort($self)\n--\n\n"
 "Close the transport at once: what is not sent yet is lost.\n\n"
@@ -40,7 +32,8 @@ const char Transport_abort_doc[] = PyDoc_STR(
 PyObject *
 Transport_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return none_or_error(flush_first(op) < 0 ? -1 : transport_force_close(op, NULL));
+    return none_or_error(
+        transport_flush_first(op) < 0 ? -1 : transport_force_close(op, NULL));
 }
 
 const char Transport_is_closing_doc[] = PyDoc_STR(
@@ -173,7 +166,7 @@ Transport_get_extra_info(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     /* Who has the socket can send by himself: after what was written. */
     if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "socket") == 0
-        && flush_first(op) < 0) {
+        && transport_flush_first(op) < 0) {
         return NULL;
     }
     return transport_extra_info(op, name, fallback);
@@ -262,9 +255,8 @@ transport_check_data(PyObject *data)
 
 /* --- flow control ------------------------------------------------------------- */
 
-/* More than the largest size is the largest size, infinity too. */
-static int
-limit_size(PyObject *limit, Py_ssize_t *size)
+int
+transport_limit_size(PyObject *limit, Py_ssize_t *size)
 {
     if (PyFloat_Check(limit) && isinf(PyFloat_AS_DOUBLE(limit))) {
         *size = PY_SSIZE_T_MAX;
@@ -297,7 +289,8 @@ set_limits(TransportData *t, PyObject *high, PyObject *low)
         return -1;
     }
     Py_ssize_t sizes[2];
-    if (limit_size(high, &sizes[0]) < 0 || limit_size(low, &sizes[1]) < 0) {
+    if (transport_limit_size(high, &sizes[0]) < 0
+        || transport_limit_size(low, &sizes[1]) < 0) {
         return -1;
     }
     t->high = sizes[0];
@@ -335,7 +328,7 @@ Transport_set_write_buffer_limits(PyObject *op, PyObject *args, PyObject *kwargs
     int rc = low == NULL ? -1 : set_limits(TRANSPORT(op), high, low);
     Py_XDECREF(high);
     Py_XDECREF(low);
-    if (rc == 0 && flush_first(op) == 0) {
+    if (rc == 0 && transport_flush_first(op) == 0) {
         return none_or_error(transport_check_high(op));
     }
     return NULL;
@@ -360,7 +353,8 @@ const char Transport_get_write_buffer_size_doc[] = PyDoc_STR(
 PyObject *
 Transport_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return flush_first(op) < 0 ? NULL : PyLong_FromSsize_t(TRANSPORT(op)->out.size);
+    return transport_flush_first(op) < 0 ? NULL
+                                         : PyLong_FromSsize_t(TRANSPORT(op)->out.size);
 }
 
 /* --- attributes --------------------------------------------------------------- */
@@ -378,7 +372,7 @@ get__sock(PyObject *op, void *Py_UNUSED(closure))
     if (t->source.fd < 0) {
         Py_RETURN_NONE;
     }
-    return flush_first(op) < 0 ? NULL : Py_XNewRef(transport_file(op));
+    return transport_flush_first(op) < 0 ? NULL : Py_XNewRef(transport_file(op));
 }
 
 PyObject *
@@ -403,7 +397,7 @@ set__sock(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
         PyErr_SetString(PyExc_AttributeError, "the socket cannot be replaced");
         return -1;
     }
-    if (flush_first(op) < 0 || transport_file(op) == NULL) {
+    if (transport_flush_first(op) < 0 || transport_file(op) == NULL) {
         return -1;
     }
     t->replaced = value != t->file || t->replaced;
