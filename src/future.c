@@ -10,7 +10,7 @@
 #include "registry.h"
 #include "task.h"
 
-Py_ssize_t future_offset;
+Py_ssize_t future_offset, future_cold_offset[2];
 
 /* --- life --------------------------------------------------------------------- */
 
@@ -94,15 +94,14 @@ Future_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(f->result);
     Py_VISIT(f->first.call);
     Py_VISIT(f->first.context);
+    struct future_cold *cold = future_cold(f);
     for (uint32_t i = 0; i < f->nmore; i++) {
-        Py_VISIT(f->more[i].call);
-        Py_VISIT(f->more[i].context);
+        Py_VISIT(cold->more[i].call);
+        Py_VISIT(cold->more[i].context);
     }
-    Py_VISIT(f->exception);
-    Py_VISIT(f->exception_tb);
-    Py_VISIT(f->source_traceback);
-    Py_VISIT(f->cancel_message);
-    Py_VISIT(f->cancelled_error);
+    Py_VISIT(cold->exception);
+    Py_VISIT(cold->source_traceback);
+    Py_VISIT(cold->cancel_message);
     if (f->is_task) {
         TaskData *t = TASK(op);
         Py_VISIT(t->own_coro);
@@ -118,22 +117,21 @@ Future_traverse(PyObject *op, visitproc visit, void *arg)
 static void
 future_reset(FutureData *f)
 {
+    struct future_cold *cold = future_cold(f);
     FutureData old = *f;
-    f->native = NULL;
+    struct future_cold old_cold = *cold;
     f->state = FUTURE_PENDING;
-    f->blocking = f->log_traceback = false;
-    f->loop = f->result = f->exception = f->exception_tb = NULL;
-    f->source_traceback = f->cancel_message = f->cancelled_error = NULL;
+    f->blocking = f->log_traceback = f->is_native = f->failed = false;
+    f->loop = f->result = NULL;
+    cold->exception = cold->source_traceback = cold->cancel_message = NULL;
     if (f->first.call != NULL) {
         future_drop_callbacks(f);
     }
     Py_XDECREF(old.loop);
     Py_XDECREF(old.result);
-    Py_XDECREF(old.exception);
-    Py_XDECREF(old.exception_tb);
-    Py_XDECREF(old.source_traceback);
-    Py_XDECREF(old.cancel_message);
-    Py_XDECREF(old.cancelled_error);
+    Py_XDECREF(old_cold.exception);
+    Py_XDECREF(old_cold.source_traceback);
+    Py_XDECREF(old_cold.cancel_message);
 }
 
 static void
@@ -221,8 +219,8 @@ future_dies_silently(PyObject *op)
     /* Instances of static types that are no containers: None, numbers, text, bytes. */
     bool plain_result = result == NULL
         || !(Py_TYPE(result)->tp_flags & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_HAVE_GC));
-    return plain_result && !f->is_task && f->exception == NULL && f->first.call == NULL
-        && f->cancel_message == NULL && f->cancelled_error == NULL
+    return plain_result && !f->is_task && f->first.call == NULL
+        && future_cold(f)->exception == NULL && future_cold(f)->cancel_message == NULL
         && base_is_blank(op, base_type(f));
 }
 
@@ -294,8 +292,9 @@ future_report(PyObject *op, PyObject *message, const char *const *keys,
     for (; rc == 0 && *keys != NULL; keys++, values++) {
         rc = PyDict_SetItemString(context, *keys, *values);
     }
-    if (rc == 0 && f->source_traceback != NULL) {
-        rc = PyDict_SetItemString(context, "source_traceback", f->source_traceback);
+    PyObject *stack = future_cold(f)->source_traceback;
+    if (rc == 0 && stack != NULL) {
+        rc = PyDict_SetItemString(context, "source_traceback", stack);
     }
     PyObject *handler = rc < 0
         ? NULL
@@ -315,7 +314,7 @@ void
 Future_finalize(PyObject *op)
 {
     FutureData *f = FUTURE(op);
-    if (!f->log_traceback || f->exception == NULL) {
+    if (!f->log_traceback || !f->failed) {
         return;
     }
     f->log_traceback = false;
@@ -324,7 +323,7 @@ Future_finalize(PyObject *op)
     PyObject *raised = PyErr_GetRaisedException();
     PyObject *message = PyUnicode_FromFormat("%s exception was never retrieved", name);
     static const char *const keys[] = {"exception", "future", NULL};
-    future_report(op, message, keys, (PyObject *[]){f->exception, op});
+    future_report(op, message, keys, (PyObject *[]){future_cold(f)->exception, op});
     Py_XDECREF(message);
     PyErr_SetRaisedException(raised);
 }
@@ -342,7 +341,7 @@ future_trace(PyObject *op)
     if (stack == NULL) {
         return -1;
     }
-    Py_XSETREF(f->source_traceback, stack);
+    Py_XSETREF(future_cold(f)->source_traceback, stack);
     return 0;
 }
 
@@ -368,7 +367,7 @@ future_init(PyObject *op, PyObject *loop)
     /* What was dropped may have used it meanwhile. */
     f->state = FUTURE_PENDING;
     f->blocking = f->log_traceback = false;
-    f->native = loop_from_object_borrow(st, loop);
+    f->is_native = loop_from_object_borrow(st, loop) != NULL;
     Py_XSETREF(f->loop, loop);
     return future_trace(op);
 }
@@ -382,9 +381,9 @@ future_new(core_state *st, PyObject *loop)
     }
     FutureData *f = FUTURE(op);
     f->loop = Py_NewRef(loop);
-    f->native = LOOP(loop);
+    f->is_native = true;
     PyObject_GC_Track(op);
-    if (UNLIKELY(!loop_is_plain(f->native)) && future_trace(op) < 0) {
+    if (UNLIKELY(!loop_is_plain(LOOP(loop))) && future_trace(op) < 0) {
         Py_CLEAR(op);
     }
     return op;
@@ -488,17 +487,18 @@ future_set_exception_lock_held(PyObject *op, PyObject *exc)
     if (exc == NULL) {
         return -1;
     }
-    PyObject *old = f->exception, *old_tb = f->exception_tb;
+    PyObject *old = future_cold(f)->exception, *old_result = f->result;
     f->state = FUTURE_FINISHED;
-    f->exception = exc;
-    f->exception_tb = PyException_GetTraceback(exc);
+    f->failed = true;
+    future_cold(f)->exception = exc;
+    f->result = PyException_GetTraceback(exc);
     int rc = future_schedule_callbacks(op);
     /* A callback's call_soon() may have undone it all. */
-    if (rc == 0 && f->state == FUTURE_FINISHED && f->exception != NULL) {
+    if (rc == 0 && f->failed) {
         f->log_traceback = true;
     }
-    Py_XDECREF(old);
-    Py_XDECREF(old_tb);
+    Py_XDECREF(old); /* none, but for evil ways */
+    Py_XDECREF(old_result);
     return rc;
 }
 
@@ -510,9 +510,10 @@ future_cancel_lock_held(PyObject *op, PyObject *msg)
     if (f->state != FUTURE_PENDING) {
         return 0;
     }
-    PyObject *old = f->cancel_message;
+    struct future_cold *cold = future_cold(f);
+    PyObject *old = cold->cancel_message;
     f->state = FUTURE_CANCELLED;
-    f->cancel_message = Py_XNewRef(msg);
+    cold->cancel_message = Py_XNewRef(msg);
     int rc = future_schedule_callbacks(op);
     Py_XDECREF(old);
     return rc < 0 ? -1 : 1;
@@ -522,12 +523,13 @@ PyObject *
 future_make_cancelled_error(PyObject *op)
 {
     FutureData *f = FUTURE(op);
-    PyObject *exc = f->cancelled_error;
+    struct future_cold *cold = future_cold(f);
+    PyObject *exc = f->failed ? NULL : cold->exception;
     if (exc != NULL) {
-        f->cancelled_error = NULL;
+        cold->exception = NULL;
         return exc;
     }
-    PyObject *msg = f->cancel_message;
+    PyObject *msg = cold->cancel_message;
     if (msg == NULL || msg == Py_None) {
         return PyObject_CallNoArgs(f->st->CancelledError);
     }
@@ -562,13 +564,13 @@ future_get_outcome_lock_held(PyObject *op, PyObject **outcome)
         return -1;
     }
     f->log_traceback = false;
-    if (LIKELY(f->exception == NULL)) {
+    if (LIKELY(!f->failed)) {
         *outcome = Py_NewRef(f->result ? f->result : Py_None);
         return 0;
     }
     /* The traceback as it was, or each raising would add to it. */
-    PyObject *exc = Py_NewRef(f->exception), *tb = f->exception_tb;
-    f->exception_tb = NULL;
+    PyObject *exc = Py_NewRef(future_cold(f)->exception), *tb = f->result;
+    f->result = NULL;
     int rc = PyException_SetTraceback(exc, tb ? tb : Py_None);
     Py_XDECREF(tb);
     if (rc < 0) {

@@ -31,26 +31,52 @@ struct callback {
 typedef struct {
     core_state *st;     /* see state.h: it outlives the object */
     PyObject *loop;     /* strong; NULL before __init__ */
-    LoopObject *native; /* the same loop if it is ours, else NULL */
-    PyObject *result;   /* strong; NULL reads as None */
+    PyObject *result; /* strong; NULL reads as None. If it has failed: the exception's
+                         traceback when it was set, or NULL */
     struct callback first;
-    struct callback *more; /* those after the first, or NULL */
-    uint32_t nmore, more_cap;
+    uint32_t nmore; /* callbacks after the first: see struct future_cold */
     uint8_t state; /* enum future_state */
-    bool blocking; /* `_asyncio_future_blocking` */
-    bool log_traceback;
     bool is_task;
-    PyObject *exception;    /* strong or NULL; an instance */
-    PyObject *exception_tb; /* strong or NULL; its traceback when it was set */
-    PyObject *source_traceback; /* strong or NULL */
-    PyObject *cancel_message;   /* strong; NULL reads as None */
-    PyObject *cancelled_error;  /* strong or NULL; what ended the task's coroutine */
+    bool is_native : 1; /* the loop is ours */
+    bool failed : 1; /* finished with an exception */
+    bool blocking : 1; /* `_asyncio_future_blocking` */
+    bool log_traceback : 1;
 } FutureData;
+
+/* What few futures need; see future_cold(). */
+struct future_cold {
+    PyObject *exception; /* strong or NULL: of one that has failed. Of a task that was
+                            cancelled, what ended its coroutine */
+    struct callback *more; /* the callbacks after the first, or NULL */
+    PyObject *source_traceback; /* strong or NULL */
+    PyObject *cancel_message; /* strong; NULL reads as None */
+};
 
 /* The same in all interpreters of the process. Set once, by future_setup_types(). */
 extern Py_ssize_t future_offset;
 
 #define FUTURE(op) ((FutureData *)((char *)(op) + future_offset))
+
+/* Where struct future_cold lies, seen from FutureData: of a task behind its struct, of
+ * a future in front of its own, in the room that the larger base leaves, if that will
+ * do. By is_task; as future_offset. */
+extern Py_ssize_t future_cold_offset[2];
+
+static inline struct future_cold *
+future_cold(FutureData *f)
+{
+    return (struct future_cold *)((char *)f + future_cold_offset[f->is_task]);
+}
+
+/* The basicsize of a type of ours whose struct has that size. */
+Py_ssize_t future_size(bool is_task, size_t data);
+
+/* The loop if it is ours, or NULL. */
+static inline LoopObject *
+future_native_loop(const FutureData *f)
+{
+    return LIKELY(f->is_native) ? LOOP(f->loop) : NULL;
+}
 
 static inline bool
 future_is_exact(core_state *st, PyObject *op)
@@ -165,13 +191,11 @@ int Future_set_blocking(PyObject *op, PyObject *value, void *closure);
 PyObject *Future_get_log_traceback(PyObject *op, void *closure);
 int Future_set_log_traceback(PyObject *op, PyObject *value, void *closure);
 int Future_set_cancel_message(PyObject *op, PyObject *value, void *closure);
-/* closure: the offset of a PyObject * in FutureData; NULL there reads as None. */
-PyObject *Future_get_field(PyObject *op, void *closure);
-/* The same, once initialised. */
-PyObject *Future_get_field_alive(PyObject *op, void *closure);
-
-#define FUTURE_FIELD(attr, get, set, field)                                            \
-    {attr, get, set, NULL, (void *)offsetof(FutureData, field)}
+PyObject *Future_get__loop(PyObject *op, void *closure);
+PyObject *Future_get__result(PyObject *op, void *closure);
+PyObject *Future_get__exception(PyObject *op, void *closure);
+PyObject *Future_get__source_traceback(PyObject *op, void *closure);
+PyObject *Future_get__cancel_message(PyObject *op, void *closure);
 
 #define FUTURE_COMMON_GETSET                                                           \
     {"_state", Future_get__state, NULL, NULL, NULL},                                   \
@@ -180,12 +204,14 @@ PyObject *Future_get_field_alive(PyObject *op, void *closure);
         {"_callbacks", Future_get_callbacks, NULL, NULL, NULL},                        \
         {"_log_traceback", Future_get_log_traceback, Future_set_log_traceback, NULL,   \
          NULL},                                                                        \
-        FUTURE_FIELD("_loop", Future_get_field, NULL, loop),                           \
-        FUTURE_FIELD("_result", Future_get_field_alive, NULL, result),                 \
-        FUTURE_FIELD("_exception", Future_get_field_alive, NULL, exception),           \
-        FUTURE_FIELD("_source_traceback", Future_get_field, NULL, source_traceback),   \
-        FUTURE_FIELD("_cancel_message", Future_get_field, Future_set_cancel_message,   \
-                     cancel_message)
+        {"_loop", Future_get__loop, NULL, NULL, NULL},                                 \
+        {"_result", Future_get__result, NULL, NULL, NULL},                             \
+        {"_exception", Future_get__exception, NULL, NULL, NULL},                       \
+        {"_source_traceback", Future_get__source_traceback, NULL, NULL, NULL},         \
+    {                                                                                  \
+        "_cancel_message", Future_get__cancel_message, Future_set_cancel_message,      \
+            NULL, NULL                                                                 \
+    }
 
 #define FUTURE_COMMON_METHODS                                                          \
     {"result", Future_result, METH_NOARGS, Future_result_doc},                         \

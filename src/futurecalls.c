@@ -19,14 +19,24 @@ callback_drop(struct callback cb)
     Py_XDECREF(cb.context);
 }
 
+/* Takes them all away; returns how many are in `*more`, to be freed. */
+static inline uint32_t
+callbacks_take(FutureData *f, struct callback **more)
+{
+    struct future_cold *cold = future_cold(f);
+    uint32_t n = f->nmore;
+    *more = cold->more;
+    f->first = (struct callback){0};
+    f->nmore = 0;
+    cold->more = NULL;
+    return n;
+}
+
 void
 future_drop_callbacks(FutureData *f)
 {
-    struct callback first = f->first, *more = f->more;
-    uint32_t n = f->nmore;
-    f->first = (struct callback){0};
-    f->more = NULL;
-    f->nmore = f->more_cap = 0;
+    struct callback first = f->first, *more;
+    uint32_t n = callbacks_take(f, &more);
     callback_drop(first);
     for (uint32_t i = 0; i < n; i++) {
         callback_drop(more[i]);
@@ -67,7 +77,7 @@ future_schedule(PyObject *op, struct callback cb)
     if (future_check_alive(op) < 0) {
         return -1;
     }
-    LoopObject *loop = f->native;
+    LoopObject *loop = future_native_loop(f);
     if (UNLIKELY(loop == NULL || !loop_is_plain(loop))) {
         return future_call_soon(f->st, f->loop, cb.call, op, cb.context);
     }
@@ -89,14 +99,11 @@ future_schedule_callbacks(PyObject *op)
     if (f->is_task && registry_done(f->st, op) < 0) {
         return -1;
     }
-    struct callback first = f->first, *more = f->more;
+    struct callback first = f->first, *more;
     if (first.call == NULL) {
         return 0;
     }
-    uint32_t n = f->nmore;
-    f->first = (struct callback){0};
-    f->more = NULL;
-    f->nmore = f->more_cap = 0;
+    uint32_t n = callbacks_take(f, &more);
     int rc = future_schedule(op, first);
     callback_drop(first);
     for (uint32_t i = 0; i < n; i++) {
@@ -109,25 +116,39 @@ future_schedule_callbacks(PyObject *op)
     return rc;
 }
 
+/* There is always room for the next power of two, or MORE_MIN. */
+static inline bool
+may_be_full(uint32_t n)
+{
+    return n == 0 || (n >= MORE_MIN && (n & (n - 1)) == 0);
+}
+
+static int
+callbacks_grow(FutureData *f)
+{
+    struct future_cold *cold = future_cold(f);
+    size_t cap = f->nmore ? (size_t)f->nmore * 2 : MORE_MIN;
+    struct callback *more = cap > INT32_MAX / 2
+        ? NULL
+        : PyMem_Realloc(cold->more, cap * sizeof(*more));
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    cold->more = more;
+    return 0;
+}
+
 /* Takes new references. */
 static int
 callbacks_append(FutureData *f, PyObject *call, PyObject *context)
 {
     struct callback *slot = &f->first;
     if (slot->call != NULL) {
-        if (f->nmore == f->more_cap) {
-            uint32_t cap = f->more_cap ? f->more_cap * 2 : MORE_MIN;
-            struct callback *more = cap > INT32_MAX / 2
-                ? NULL
-                : PyMem_Realloc(f->more, cap * sizeof(struct callback));
-            if (more == NULL) {
-                PyErr_NoMemory();
-                return -1;
-            }
-            f->more = more;
-            f->more_cap = cap;
+        if (may_be_full(f->nmore) && callbacks_grow(f) < 0) {
+            return -1;
         }
-        slot = &f->more[f->nmore++];
+        slot = &future_cold(f)->more[f->nmore++];
     }
     slot->call = Py_NewRef(call);
     slot->context = Py_XNewRef(context);
@@ -165,7 +186,7 @@ callbacks_count(const FutureData *f)
 static inline struct callback *
 callbacks_at(FutureData *f, uint32_t i)
 {
-    return i == 0 ? &f->first : &f->more[i - 1];
+    return i == 0 ? &f->first : &future_cold(f)->more[i - 1];
 }
 
 static void
@@ -177,7 +198,7 @@ callbacks_remove(FutureData *f, uint32_t i)
         *callbacks_at(f, i) = *callbacks_at(f, i + 1);
     }
     *callbacks_at(f, n - 1) = (struct callback){0};
-    if (f->nmore > 0) {
+    if (n > 1) {
         f->nmore--;
     }
     callback_drop(gone);

@@ -54,11 +54,11 @@ Future_exception(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (f->state == FUTURE_CANCELLED) {
         return Future_result(op, NULL); /* raises */
     }
-    if (f->exception == NULL) {
+    if (!f->failed) {
         Py_RETURN_NONE;
     }
     f->log_traceback = false;
-    return Py_NewRef(f->exception);
+    return Py_NewRef(future_cold(f)->exception);
 }
 
 PyDoc_STRVAR(Future_set_result_doc,
@@ -296,17 +296,45 @@ Future_get_callbacks(PyObject *op, void *Py_UNUSED(closure))
     return future_check_alive(op) < 0 ? NULL : future_list_callbacks(op);
 }
 
-PyObject *
-Future_get_field(PyObject *op, void *closure)
+static PyObject *
+new_or_none(PyObject *value)
 {
-    PyObject *value = *(PyObject **)((char *)FUTURE(op) + (size_t)closure);
     return Py_NewRef(value ? value : Py_None);
 }
 
 PyObject *
-Future_get_field_alive(PyObject *op, void *closure)
+Future_get__loop(PyObject *op, void *Py_UNUSED(closure))
 {
-    return future_check_alive(op) < 0 ? NULL : Future_get_field(op, closure);
+    return new_or_none(FUTURE(op)->loop);
+}
+
+PyObject *
+Future_get__result(PyObject *op, void *Py_UNUSED(closure))
+{
+    FutureData *f = FUTURE(op);
+    return future_check_alive(op) < 0 ? NULL
+                                      : new_or_none(f->failed ? NULL : f->result);
+}
+
+PyObject *
+Future_get__exception(PyObject *op, void *Py_UNUSED(closure))
+{
+    FutureData *f = FUTURE(op);
+    return future_check_alive(op) < 0
+        ? NULL
+        : new_or_none(f->failed ? future_cold(f)->exception : NULL);
+}
+
+PyObject *
+Future_get__source_traceback(PyObject *op, void *Py_UNUSED(closure))
+{
+    return new_or_none(future_cold(FUTURE(op))->source_traceback);
+}
+
+PyObject *
+Future_get__cancel_message(PyObject *op, void *Py_UNUSED(closure))
+{
+    return new_or_none(future_cold(FUTURE(op))->cancel_message);
 }
 
 int
@@ -315,7 +343,7 @@ Future_set_cancel_message(PyObject *op, PyObject *value, void *Py_UNUSED(closure
     if (args_refuse_deletion(value) < 0) {
         return -1;
     }
-    Py_XSETREF(FUTURE(op)->cancel_message, Py_NewRef(value));
+    Py_XSETREF(future_cold(FUTURE(op))->cancel_message, Py_NewRef(value));
     return 0;
 }
 
@@ -353,7 +381,15 @@ static PyType_Slot Future_slots[] = {
     {0, NULL},
 };
 
-/* Where our struct begins, and where instances keep their __dict__. */
+Py_ssize_t
+future_size(bool is_task, size_t data)
+{
+    Py_ssize_t cold = future_cold_offset[is_task];
+    return future_offset
+        + (cold < 0 ? (Py_ssize_t)data : cold + (Py_ssize_t)sizeof(struct future_cold));
+}
+
+/* Where our structs begin, and where instances keep their __dict__. */
 static int
 find_offset(core_state *st)
 {
@@ -368,7 +404,12 @@ find_offset(core_state *st)
         return -1;
     }
     if (future_offset == 0) {
+        const Py_ssize_t cold = sizeof(struct future_cold);
         future_offset = offset;
+        future_cold_offset[0] = offset - future >= cold
+            ? -cold
+            : (Py_ssize_t)sizeof(FutureData);
+        future_cold_offset[1] = sizeof(TaskData);
     }
     return 0;
 }
@@ -414,7 +455,7 @@ future_setup_types(PyObject *module, core_state *st)
     }
     PyType_Spec spec = {
         .name = "evloop.Future",
-        .basicsize = (int)(future_offset + (Py_ssize_t)sizeof(FutureData)),
+        .basicsize = (int)future_size(0, sizeof(FutureData)),
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC
             | Py_TPFLAGS_IMMUTABLETYPE,
         .slots = Future_slots,

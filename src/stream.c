@@ -81,31 +81,41 @@ send_by_object(TransportData *t)
     return n < 0 && !PyErr_Occurred() ? 0 : n;
 }
 
+/* Sends from the first pieces, as many as one call takes. */
+static Py_ssize_t
+send_pieces(TransportData *t, Py_ssize_t *offered)
+{
+    struct iovec iov[VECTORS];
+    struct msghdr msg = {.msg_iov = iov};
+    msg.msg_iovlen = (size_t)wqueue_fill(&t->out, iov, VECTORS);
+    *offered = 0;
+    for (size_t i = 0; i < msg.msg_iovlen; i++) {
+        *offered += (Py_ssize_t)iov[i].iov_len;
+    }
+    Py_ssize_t n;
+    do {
+        n = sendmsg(transport_fd(t), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return sent_or_error(n);
+}
+
 /* Sends what one call can take, and takes it off the queue. `*all`: it took all that it
  * was offered, so there may be room for more. */
 static Py_ssize_t
 send_queue(TransportData *t, bool *all)
 {
-    int fd = transport_fd(t);
     struct wqueue *q = &t->out;
-    struct iovec iov[VECTORS];
-    struct msghdr msg = {.msg_iov = iov};
-    msg.msg_iovlen = (size_t)wqueue_fill(q, iov, VECTORS);
-    size_t offered = 0;
-    for (size_t i = 0; i < msg.msg_iovlen; i++) {
-        offered += iov[i].iov_len;
-    }
-    Py_ssize_t n;
-    if (msg.msg_iovlen == 1) {
-        n = send_bytes(fd, iov[0].iov_base, offered);
+    Py_ssize_t n, offered;
+    if (LIKELY(q->len == 1)) {
+        struct iovec iov;
+        (void)wqueue_fill(q, &iov, 1);
+        offered = (Py_ssize_t)iov.iov_len;
+        n = send_bytes(transport_fd(t), iov.iov_base, iov.iov_len);
     }
     else {
-        do {
-            n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-        } while (n < 0 && errno == EINTR);
-        n = sent_or_error(n);
+        n = send_pieces(t, &offered);
     }
-    *all = n == (Py_ssize_t)offered;
+    *all = n == offered;
     if (n > 0) {
         wqueue_consume(q, n);
     }
@@ -333,7 +343,7 @@ stream_write_lost(TransportData *t)
 static int
 check_may_write(TransportData *t, const char *after_eof, const char *in_sendfile)
 {
-    if (UNLIKELY(t->eof || t->empty_waiter != NULL)) {
+    if (UNLIKELY(t->eof || transport_empty_waiter_borrow(t) != NULL)) {
         PyErr_SetString(PyExc_RuntimeError, t->eof ? after_eof : in_sendfile);
         return -1;
     }
@@ -567,7 +577,7 @@ Stream_can_write_eof(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignored))
 static int
 stream_tell_empty(PyObject *op, PyObject *exc)
 {
-    PyObject *waiter = TRANSPORT(op)->empty_waiter;
+    PyObject *waiter = transport_empty_waiter_borrow(TRANSPORT(op));
     if (waiter == NULL) {
         return 0;
     }
@@ -654,11 +664,11 @@ static PyObject *
 Stream__make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     TransportData *t = TRANSPORT(op);
-    if (t->empty_waiter != NULL) {
+    if (transport_empty_waiter_borrow(t) != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
-    if (t->corked && stream_try(op) < 0) {
+    if ((t->corked && stream_try(op) < 0) || transport_rare(t) == NULL) {
         return NULL;
     }
     PyObject *loop = Py_NewRef(t->loop ? t->loop : Py_None);
@@ -667,7 +677,12 @@ Stream__make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (waiter == NULL) {
         return NULL;
     }
-    Py_XSETREF(t->empty_waiter, Py_NewRef(waiter));
+    struct transport_rare *rare = transport_rare(t);
+    if (rare == NULL) { /* what it was has gone with the transport */
+        Py_DECREF(waiter);
+        return NULL;
+    }
+    Py_XSETREF(rare->empty_waiter, Py_NewRef(waiter));
     if (t->out.len == 0 && stream_tell_empty(op, NULL) < 0) {
         Py_CLEAR(waiter);
     }
@@ -677,7 +692,10 @@ Stream__make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *
 Stream__reset_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    Py_CLEAR(TRANSPORT(op)->empty_waiter);
+    TransportData *t = TRANSPORT(op);
+    if (t->rare != NULL) {
+        Py_CLEAR(t->rare->empty_waiter);
+    }
     Py_RETURN_NONE;
 }
 

@@ -163,7 +163,8 @@ is_easily_woken(core_state *st, PyObject *waiter)
         return false;
     }
     FutureData *f = FUTURE(waiter);
-    return f->native != NULL && loop_is_plain(f->native)
+    LoopObject *loop = future_native_loop(f);
+    return loop != NULL && loop_is_plain(loop)
         && (f->state == FUTURE_PENDING || f->state == FUTURE_CANCELLED);
 }
 

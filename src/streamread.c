@@ -2,7 +2,12 @@
  *
  * One recv() for each event: into a buffer of the loop's, of which the protocol gets an
  * exact bytes object, or into the buffer of a BufferedProtocol. The watch is
- * level-triggered: what is left brings another event. */
+ * level-triggered: what is left brings another event.
+ *
+ * After a large read the next one goes straight into a new bytes object, which is cut
+ * to what came: to copy so much costs more than that. It asks for less than what malloc
+ * maps anew for each block; if all of it is filled, more is waiting than that, and the
+ * loop's larger buffer is used again. */
 
 #include "compat.h"
 #include "stream.h"
@@ -10,6 +15,9 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+
+#define LARGE_READ HARD_OR(2, 32 * 1024)
+#define DIRECT_READ HARD_OR(4 * 1024, 120 * 1024)
 
 static int
 stream_at_eof(PyObject *op)
@@ -54,23 +62,44 @@ static Py_ssize_t
 stream_recv_loop(TransportData *t)
 {
     char *buffer = loop_read_buffer(transport_loop(t));
-    return buffer == NULL ? -1 : stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
+    if (buffer == NULL) {
+        return -1;
+    }
+    Py_ssize_t n = stream_recv(transport_fd(t), buffer, READ_BUFFER_SIZE);
+    t->reads_much = n >= LARGE_READ;
+    return n;
 }
 
-/* protocol.data_received(data), or the same for asyncio's own streams. */
-static int
-stream_tell_data(TransportData *t, const char *data, Py_ssize_t size)
+/* Into a new bytes object, which is NULL unless something came; results as above. */
+static Py_ssize_t
+stream_recv_bytes(TransportData *t, PyObject **bytes)
 {
-    if (t->protocol != NULL
-        && Py_IS_TYPE(t->protocol, (PyTypeObject *)t->st->StreamReaderProtocol)) {
-        PyObject *protocol = Py_NewRef(t->protocol);
-        int fed = streamfeed_data(t->st, protocol, data, size);
-        Py_DECREF(protocol);
-        if (LIKELY(fed != 0)) {
-            return fed < 0 ? -1 : 0;
-        }
+    *bytes = PyBytes_FromStringAndSize(NULL, DIRECT_READ);
+    if (*bytes == NULL) {
+        return -1;
     }
-    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    Py_ssize_t n = stream_recv(transport_fd(t), PyBytes_AS_STRING(*bytes), DIRECT_READ);
+    t->reads_much = n >= LARGE_READ && n < DIRECT_READ;
+    if (n <= 0) {
+        Py_CLEAR(*bytes);
+    }
+    else if (n < DIRECT_READ && _PyBytes_Resize(bytes, n) < 0) {
+        return -1;
+    }
+    return n;
+}
+
+static bool
+stream_feeds_reader(const TransportData *t)
+{
+    return t->protocol != NULL
+        && Py_IS_TYPE(t->protocol, (PyTypeObject *)t->st->StreamReaderProtocol);
+}
+
+/* protocol.data_received(bytes); steals them. -2 if they are NULL. */
+static int
+stream_tell_bytes_steal(TransportData *t, PyObject *bytes)
+{
     if (bytes == NULL) {
         return -2;
     }
@@ -81,17 +110,36 @@ stream_tell_data(TransportData *t, const char *data, Py_ssize_t size)
     return res == NULL ? -1 : 0;
 }
 
+/* protocol.data_received(data), or the same for asyncio's own streams. */
+static int
+stream_tell_data(TransportData *t, const char *data, Py_ssize_t size)
+{
+    if (stream_feeds_reader(t)) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int fed = streamfeed_data(t->st, protocol, data, size);
+        Py_DECREF(protocol);
+        if (LIKELY(fed != 0)) {
+            return fed < 0 ? -1 : 0;
+        }
+    }
+    return stream_tell_bytes_steal(t, PyBytes_FromStringAndSize(data, size));
+}
+
 int
 stream_read_data(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    Py_ssize_t n = stream_recv_loop(t);
+    PyObject *bytes = NULL;
+    Py_ssize_t n = t->reads_much && !stream_feeds_reader(t)
+        ? stream_recv_bytes(t, &bytes)
+        : stream_recv_loop(t);
     if (UNLIKELY(n <= 0)) {
         return n == 0 ? stream_at_eof(op)
             : n == -1 ? transport_fatal(op, read_error)
                       : 0;
     }
-    int rc = stream_tell_data(t, transport_loop(t)->read_buffer, n);
+    int rc = bytes != NULL ? stream_tell_bytes_steal(t, bytes)
+                           : stream_tell_data(t, transport_loop(t)->read_buffer, n);
     return LIKELY(rc == 0) ? 0
         : rc == -2
         ? transport_fatal(op, read_error)

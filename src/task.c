@@ -93,7 +93,7 @@ task_has_waiter_steal(PyObject *op, PyObject *awaited)
     if (LIKELY(!t->must_cancel)) {
         return 0;
     }
-    PyObject *msg = Py_XNewRef(t->base.cancel_message);
+    PyObject *msg = Py_XNewRef(future_cold(&t->base)->cancel_message);
     Py_INCREF(awaited);
     int rc = cancel_awaited(t->base.st, awaited, msg);
     Py_DECREF(awaited);
@@ -240,7 +240,7 @@ task_return(PyObject *op, PyObject *value)
         return future_set_result_lock_held(op, value);
     }
     t->must_cancel = false; /* cancelled in its last step */
-    PyObject *msg = Py_XNewRef(t->base.cancel_message);
+    PyObject *msg = Py_XNewRef(future_cold(&t->base)->cancel_message);
     int rc = future_cancel_lock_held(op, msg);
     Py_XDECREF(msg);
     return rc < 0 ? -1 : 0;
@@ -253,7 +253,11 @@ task_raise(PyObject *op)
     FutureData *f = FUTURE(op);
     PyObject *exc = PyErr_GetRaisedException();
     if (PyErr_GivenExceptionMatches(exc, f->st->CancelledError)) {
-        Py_XSETREF(f->cancelled_error, exc);
+        if (f->failed) { /* meanwhile, by evil ways */
+            Py_DECREF(exc);
+            return 0;
+        }
+        Py_XSETREF(future_cold(f)->exception, exc);
         return future_cancel_lock_held(op, NULL) < 0 ? -1 : 0;
     }
     int rc = future_set_exception_lock_held(op, exc);
@@ -394,7 +398,8 @@ task_cancel_lock_held(PyObject *op, PyObject *msg)
         }
         if (rc == 0) {
             t->must_cancel = true;
-            Py_XSETREF(t->base.cancel_message, Py_NewRef(msg ? msg : Py_None));
+            Py_XSETREF(future_cold(&t->base)->cancel_message,
+                       Py_NewRef(msg ? msg : Py_None));
         }
         Py_DECREF(op);
         return rc < 0 ? -1 : 1;
@@ -575,7 +580,8 @@ task_begin(PyObject *op, PyObject *coro, const struct task_options *options)
     }
     /* Where call_soon() is Python it comes first, as in asyncio. Else there is nobody
      * to notice, and what cannot be listed for lack of memory must not run. */
-    bool list_first = t->base.native != NULL && loop_is_plain(t->base.native);
+    LoopObject *loop = future_native_loop(&t->base);
+    bool list_first = loop != NULL && loop_is_plain(loop);
     if (list_first && registry_add(st, op, &t->ref) < 0) {
         return -1;
     }
@@ -598,9 +604,9 @@ task_new(core_state *st, PyObject *coro, const struct task_options *options)
     }
     FutureData *f = FUTURE(op);
     f->loop = Py_NewRef(options->loop);
-    f->native = LOOP(options->loop);
+    f->is_native = true;
     PyObject_GC_Track(op);
-    if (UNLIKELY(!loop_is_plain(f->native)) && future_trace(op) < 0) {
+    if (UNLIKELY(!loop_is_plain(LOOP(f->loop))) && future_trace(op) < 0) {
         Py_DECREF(op);
         return NULL;
     }

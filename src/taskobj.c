@@ -534,7 +534,7 @@ task_setup_type(PyObject *module, core_state *st)
 {
     PyType_Spec spec = {
         .name = "evloop.Task",
-        .basicsize = (int)(future_offset + (Py_ssize_t)sizeof(TaskData)),
+        .basicsize = (int)future_size(1, sizeof(TaskData)),
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC
             | Py_TPFLAGS_IMMUTABLETYPE,
         .slots = Task_slots,

@@ -22,7 +22,7 @@ static inline bool
 task_may_queue(PyObject *op)
 {
     TaskData *t = TASK(op);
-    LoopObject *loop = t->base.native;
+    LoopObject *loop = future_native_loop(&t->base);
     return LIKELY(t->queued == TASK_IDLE && loop != NULL && task_is_plain(op)
                   && loop_is_plain(loop));
 }
@@ -31,7 +31,7 @@ static inline int
 task_queue(PyObject *op, enum task_queued how, PyObject *due)
 {
     TaskData *t = TASK(op);
-    if (UNLIKELY(loop_push(t->base.native, op) < 0)) {
+    if (UNLIKELY(loop_push(LOOP(t->base.loop), op) < 0)) {
         return -1;
     }
     t->queued = (uint8_t)how;
@@ -283,7 +283,7 @@ static inline bool
 has_plain_outcome(PyObject *future)
 {
     FutureData *f = FUTURE(future);
-    return LIKELY(f->state == FUTURE_FINISHED && f->exception == NULL);
+    return LIKELY(f->state == FUTURE_FINISHED && !f->failed);
 }
 
 static int

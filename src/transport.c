@@ -64,6 +64,19 @@ transport_new(core_state *st, enum transport_kind kind, PyObject *loop, int fd,
     return op;
 }
 
+static void
+transport_clear_rare(TransportData *t)
+{
+    struct transport_rare *rare = t->rare;
+    t->rare = NULL;
+    if (rare != NULL) {
+        Py_XDECREF(rare->made);
+        Py_XDECREF(rare->waiter);
+        Py_XDECREF(rare->empty_waiter);
+        PyMem_Free(rare);
+    }
+}
+
 int
 Transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
@@ -72,17 +85,18 @@ Transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(t->dict);
     Py_VISIT(t->loop);
     Py_VISIT(t->protocol);
-    Py_VISIT(t->made);
     Py_VISIT(t->file);
     Py_VISIT(t->extra);
     Py_VISIT(t->server);
-    Py_VISIT(t->context);
     Py_VISIT(t->read_context);
     Py_VISIT(t->write_context);
-    Py_VISIT(t->waiter);
     Py_VISIT(t->error);
-    Py_VISIT(t->empty_waiter);
     Py_VISIT(t->peername);
+    if (t->rare != NULL) {
+        Py_VISIT(t->rare->made);
+        Py_VISIT(t->rare->waiter);
+        Py_VISIT(t->rare->empty_waiter);
+    }
     return 0;
 }
 
@@ -118,27 +132,31 @@ transport_drop_server(TransportData *t)
     Py_XDECREF(server);
 }
 
-int
-Transport_clear(PyObject *op)
+/* Lets go of all that it owns. */
+static void
+transport_drop(TransportData *t)
 {
-    TransportData *t = TRANSPORT(op);
-    Py_INCREF(op); /* the watch table's reference may be the last */
     transport_release_fd(t);
     wqueue_clear(&t->out);
     Py_CLEAR(t->dict);
     Py_CLEAR(t->loop);
     Py_CLEAR(t->protocol);
-    Py_CLEAR(t->made);
     Py_CLEAR(t->file);
     Py_CLEAR(t->extra);
     transport_drop_server(t);
-    Py_CLEAR(t->context);
+    t->context_given = false;
     Py_CLEAR(t->read_context);
     Py_CLEAR(t->write_context);
-    Py_CLEAR(t->waiter);
     Py_CLEAR(t->error);
-    Py_CLEAR(t->empty_waiter);
+    transport_clear_rare(t);
     Py_CLEAR(t->peername);
+}
+
+int
+Transport_clear(PyObject *op)
+{
+    Py_INCREF(op); /* the watch table's reference may be the last */
+    transport_drop(TRANSPORT(op));
     Py_DECREF(op);
     return 0;
 }
@@ -155,22 +173,7 @@ Transport_dealloc(PyObject *op)
         PyObject_ClearWeakRefs(op);
     }
     assert(!t->source.held && !t->source.flushing && !t->source.queued);
-    transport_release_fd(t);
-    wqueue_clear(&t->out);
-    Py_CLEAR(t->dict);
-    Py_CLEAR(t->loop);
-    Py_CLEAR(t->protocol);
-    Py_CLEAR(t->made);
-    Py_CLEAR(t->file);
-    Py_CLEAR(t->extra);
-    transport_drop_server(t);
-    Py_CLEAR(t->context);
-    Py_CLEAR(t->read_context);
-    Py_CLEAR(t->write_context);
-    Py_CLEAR(t->waiter);
-    Py_CLEAR(t->error);
-    Py_CLEAR(t->empty_waiter);
-    Py_CLEAR(t->peername);
+    transport_drop(t);
     core_state *st = t->st;
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);
@@ -305,7 +308,8 @@ transport_watch_writing(PyObject *op, bool wanted)
     TransportData *t = TRANSPORT(op);
     unsigned mask = t->source.wanted & ~POLL_WRITE;
     if (wanted && t->write_context == NULL) {
-        t->write_context = t->context ? Py_NewRef(t->context) : PyContext_CopyCurrent();
+        t->write_context = t->context_given ? Py_NewRef(t->read_context)
+                                            : PyContext_CopyCurrent();
         if (t->write_context == NULL) {
             return -1;
         }
@@ -564,9 +568,9 @@ transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
         : arg2 != NULL              ? PyTuple_Pack(3, callback, arg, arg2)
         : arg != NULL               ? PyTuple_Pack(2, callback, arg)
                                     : PyTuple_Pack(1, callback);
-    PyObject *kwargs = args == NULL || t->context == NULL
+    PyObject *kwargs = args == NULL || !t->context_given
         ? NULL
-        : Py_BuildValue("{s:O}", "context", t->context);
+        : Py_BuildValue("{s:O}", "context", t->read_context);
     PyObject *res = args == NULL ? NULL : PyObject_Call(method, args, kwargs);
     Py_XDECREF(kwargs);
     Py_XDECREF(args);
@@ -607,7 +611,8 @@ transport_schedule_lost(PyObject *op)
         Py_XDECREF(error);
         return rc;
     }
-    PyObject *context = t->context ? Py_NewRef(t->context) : PyContext_CopyCurrent();
+    PyObject *context = t->context_given ? Py_NewRef(t->read_context)
+                                         : PyContext_CopyCurrent();
     if (context == NULL) {
         return -1;
     }
@@ -695,7 +700,9 @@ transport_let_go(PyObject *op)
     }
     PyObject *loop = t->loop, *protocol = t->protocol;
     t->loop = t->protocol = NULL;
-    Py_CLEAR(t->read_context);
+    if (!t->context_given) {
+        Py_CLEAR(t->read_context);
+    }
     Py_CLEAR(t->write_context);
     PyObject *exc = PyErr_GetRaisedException();
     transport_tell_server(op);
@@ -730,7 +737,7 @@ transport_lose(PyObject *op, PyObject *error)
             exc = PyErr_GetRaisedException();
         }
     }
-    PyObject *waiter = t->empty_waiter;
+    PyObject *waiter = transport_empty_waiter_borrow(t);
     if (waiter != NULL) {
         PyObject *res = PyObject_CallMethod(
             waiter, "set_exception", "N",

@@ -37,6 +37,14 @@
 /* What is still to be done of what transport_start() scheduled. */
 enum { START_MADE = 1, START_READ = 2, START_WAITER = 4 };
 
+/* What a transport has at its beginning, at its end, or for sendfile(). */
+struct transport_rare {
+    PyObject *made;         /* strong or NULL: whose connection_made() is due */
+    PyObject *waiter;       /* strong or NULL; until it has been told */
+    PyObject *empty_waiter; /* strong or NULL: sendfile() waits for an empty queue */
+    union addr_inet local;  /* once the descriptor is closed; AF_UNSPEC: unknown */
+};
+
 typedef struct {
     struct source source; /* fd: -1 once closed */
     core_state *st;       /* see state.h: it outlives the object */
@@ -44,31 +52,29 @@ typedef struct {
     PyObject *dict;          /* strong or NULL: the instance's __dict__ */
     PyObject *loop;          /* strong; NULL once closed */
     PyObject *protocol;      /* strong; NULL reads as None */
-    PyObject *made;          /* strong or NULL: whose connection_made() is due */
     PyObject *file;          /* strong or NULL: the socket or pipe object */
     PyObject *extra;         /* strong dict or NULL; see transport_extra.c */
     PyObject *server;        /* strong or NULL; told when the transport has closed */
-    PyObject *context;       /* strong or NULL: as given, from Python 3.15 on */
     PyObject *read_context;  /* strong or NULL: data_received() runs in it */
     PyObject *write_context; /* strong or NULL: the same for resume_writing() */
-    PyObject *waiter;        /* strong or NULL; until it has been told */
     PyObject *error; /* strong or NULL: what connection_lost() is to be given */
-    PyObject *empty_waiter; /* strong or NULL: sendfile() waits for an empty queue */
+    struct transport_rare *rare; /* owned; NULL: nothing of it is there */
     struct list client;      /* among the clients of a native server */
     struct wqueue out;
     Py_ssize_t high; /* water marks, in bytes */
     Py_ssize_t low;
     PyObject *peername; /* strong or NULL: the object, if it is known */
-    union addr_inet peer; /* else the address; AF_UNSPEC: unknown */
-    union addr_inet local; /* our own, once the descriptor is closed; as above */
+    union {
+        union addr_inet peer; /* else the address; AF_UNSPEC: unknown */
+        unsigned useless; /* writers of pipes count here: they begin with close() */
+    };
     int shown_fd; /* the descriptor's number, also when it is closed */
-    int type; /* of the socket: SOCK_STREAM... */
-    int proto;
     unsigned conn_lost; /* connection_lost() is scheduled; counts useless writes */
-    unsigned useless; /* writers of pipes count them here: they begin with close() */
+    sa_family_t family; /* of the socket; AF_UNSPEC: none, or not known */
+    uint16_t proto;
+    uint8_t type; /* SOCK_STREAM... */
     uint8_t kind; /* enum transport_kind */
     uint8_t start; /* START_MADE... */
-    sa_family_t family; /* of the socket; AF_UNSPEC: none, or not known */
     bool corked; /* what waits to be written has not been tried yet */
     bool closing;
     bool paused; /* pause_reading() */
@@ -77,6 +83,8 @@ typedef struct {
     bool protocol_connected;
     bool buffered; /* the protocol is a BufferedProtocol */
     bool fed; /* the protocol takes data natively (st->feed) */
+    bool reads_much; /* the last read was large: see streamread.c */
+    bool context_given; /* from Python 3.15 on: it is what read_context is */
     bool replaced; /* Python code has put another object in the socket's place */
     bool gone; /* transport_lose() has run, or there is nothing to lose yet */
 } TransportData;
@@ -115,8 +123,9 @@ int transport_setup_types(PyObject *module, core_state *st);
 PyObject *transport_new(core_state *st, enum transport_kind kind, PyObject *loop,
                         int fd, PyObject *file);
 /* Takes the protocol, and contexts: `context` as it was given to asyncio (NULL: none),
- * `reading`, which data_received() will run in. Schedules connection_made(), the
- * beginning of reading and the result of the waiter (NULL: none). */
+ * `reading`, which data_received() will run in: the one that was given, if one was.
+ * Schedules connection_made(), the beginning of reading and the result of the waiter
+ * (NULL: none). */
 int transport_start(PyObject *op, PyObject *protocol, PyObject *context,
                     PyObject *reading, PyObject *waiter);
 /* A stream transport over a connected socket that was accepted, with its peer's
@@ -180,6 +189,22 @@ transport_fd(const TransportData *t)
         return -1;
     }
     return t->source.fd;
+}
+
+/* Made if need be; NULL with MemoryError. */
+struct transport_rare *transport_rare(TransportData *t);
+
+static inline PyObject *
+transport_empty_waiter_borrow(const TransportData *t)
+{
+    return t->rare != NULL ? t->rare->empty_waiter : NULL;
+}
+
+/* The context as given, or NULL. */
+static inline PyObject *
+transport_context_borrow(const TransportData *t)
+{
+    return t->context_given ? t->read_context : NULL;
 }
 
 static inline bool

@@ -90,7 +90,8 @@ static PyObject *
 make_sockname(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    return address_of(t, &t->local, getsockname);
+    static const union addr_inet unknown;
+    return address_of(t, t->rare != NULL ? &t->rare->local : &unknown, getsockname);
 }
 
 static PyObject *
@@ -194,7 +195,12 @@ transport_extra_before_close(PyObject *op)
     socklen_t len = sizeof(addr);
     if (getsockname(t->source.fd, &addr.any, &len) == 0
         && (addr.any.sa_family == AF_INET || addr.any.sa_family == AF_INET6)) {
-        memcpy(&t->local, &addr, sizeof(t->local));
+        PyObject *exc = PyErr_GetRaisedException();
+        struct transport_rare *rare = transport_rare(t);
+        if (rare != NULL) {
+            memcpy(&rare->local, &addr, sizeof(rare->local));
+        }
+        PyErr_SetRaisedException(exc); /* without memory it is not known later */
     }
 }
 
@@ -215,13 +221,14 @@ int
 transport_note_socket(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    int family;
-    if (read_int(t->file, "family", &family) < 0
-        || read_int(t->file, "type", &t->type) < 0
-        || read_int(t->file, "proto", &t->proto) < 0) {
+    int family, type, proto;
+    if (read_int(t->file, "family", &family) < 0 || read_int(t->file, "type", &type) < 0
+        || read_int(t->file, "proto", &proto) < 0) {
         return -1;
     }
     t->family = (sa_family_t)family;
+    t->type = (uint8_t)type;
+    t->proto = (uint16_t)proto;
     if (t->extra != NULL) {
         PyObject *given = PyDict_GetItemString(t->extra, "peername");
         if (given != NULL) {

@@ -209,7 +209,7 @@ Transport_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_RETURN_NONE;
     }
     t->paused = false;
-    if (!(t->source.wanted & POLL_READ) && t->context == NULL) {
+    if (!(t->source.wanted & POLL_READ) && !t->context_given) {
         PyObject *context = PyContext_CopyCurrent();
         if (context == NULL) {
             return NULL;
@@ -375,6 +375,20 @@ get__sock(PyObject *op, void *Py_UNUSED(closure))
     return transport_flush_first(op) < 0 ? NULL : Py_XNewRef(transport_file(op));
 }
 
+static PyObject *
+get__context(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *context = transport_context_borrow(TRANSPORT(op));
+    return Py_NewRef(context ? context : Py_None);
+}
+
+static PyObject *
+get__empty_waiter(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *waiter = transport_empty_waiter_borrow(TRANSPORT(op));
+    return Py_NewRef(waiter ? waiter : Py_None);
+}
+
 PyObject *
 Transport_get_field(PyObject *op, void *closure)
 {
@@ -448,8 +462,8 @@ PyGetSetDef Transport_getset[] = {
     TRANSPORT_FIELD("_loop", loop),
     TRANSPORT_FIELD("_protocol", protocol),
     TRANSPORT_FIELD("_server", server),
-    TRANSPORT_FIELD("_context", context),
-    TRANSPORT_FIELD("_empty_waiter", empty_waiter),
+    {"_context", get__context, NULL, NULL, NULL},
+    {"_empty_waiter", get__empty_waiter, NULL, NULL, NULL},
     TRANSPORT_FLAG("_closing", closing),
     TRANSPORT_FLAG("_paused", paused),
     TRANSPORT_FLAG("_eof", eof),

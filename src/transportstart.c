@@ -10,17 +10,32 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+struct transport_rare *
+transport_rare(TransportData *t)
+{
+    if (t->rare == NULL) {
+        t->rare = PyMem_Calloc(1, sizeof(*t->rare));
+        if (t->rare == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return t->rare;
+}
+
 static int
 transport_call_made(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
     core_state *st = t->st;
     PyObject *loop = Py_NewRef(t->loop);
-    PyObject *protocol = t->made ? t->made : Py_NewRef(Py_None);
-    t->made = NULL;
+    PyObject *made = t->rare != NULL ? t->rare->made : NULL;
+    PyObject *protocol = made ? made : Py_NewRef(Py_None);
+    if (made != NULL) {
+        t->rare->made = NULL;
+    }
     /* A copy of its own: what it sets in its context is not seen later. */
-    PyObject *context = t->context ? Py_NewRef(t->context)
-                                   : PyContext_Copy(t->read_context);
+    PyObject *context = t->context_given ? Py_NewRef(t->read_context)
+                                         : PyContext_Copy(t->read_context);
     PyObject *res = NULL;
     if (context != NULL && PyContext_Enter(context) == 0) {
         res = PyObject_CallMethodOneArg(protocol, st->str_connection_made, op);
@@ -48,12 +63,22 @@ transport_start_reading(PyObject *op)
         : 0;
 }
 
+/* Strong or NULL. */
+static PyObject *
+take_waiter(TransportData *t)
+{
+    PyObject *waiter = t->rare != NULL ? t->rare->waiter : NULL;
+    if (waiter != NULL) {
+        t->rare->waiter = NULL;
+    }
+    return waiter;
+}
+
 /* futures._set_result_unless_cancelled(waiter, None) */
 static int
 transport_tell_waiter(TransportData *t)
 {
-    PyObject *waiter = t->waiter;
-    t->waiter = NULL;
+    PyObject *waiter = take_waiter(t);
     if (waiter == NULL) {
         return 0;
     }
@@ -68,6 +93,18 @@ transport_tell_waiter(TransportData *t)
     Py_DECREF(waiter);
     Py_XDECREF(res);
     return rc;
+}
+
+/* Most have no use for it once they have begun. */
+static void
+transport_trim_rare(TransportData *t)
+{
+    struct transport_rare *rare = t->rare;
+    if (rare != NULL && rare->made == NULL && rare->waiter == NULL
+        && rare->empty_waiter == NULL && rare->local.any.sa_family == AF_UNSPEC) {
+        t->rare = NULL;
+        PyMem_Free(rare);
+    }
 }
 
 /* The steps that asyncio schedules one by one. After an error that ends the loop the
@@ -94,6 +131,9 @@ transport_run_start(PyObject *op)
         t->start &= (uint8_t)~START_WAITER;
         rc = transport_tell_waiter(t);
     }
+    if (t->start == 0) {
+        transport_trim_rare(t);
+    }
     if (rc < 0 && t->start != 0 && t->loop != NULL) {
         PyObject *exc = PyErr_GetRaisedException();
         if (source_soon(transport_loop(t), &t->source) < 0) {
@@ -111,7 +151,7 @@ transport_start_by_handles(PyObject *op)
     TransportData *t = TRANSPORT(op);
     core_state *st = t->st;
     t->start = 0;
-    Py_CLEAR(t->made);
+    Py_CLEAR(t->rare->made);
     if (transport_call_soon_steal(
             t, PyObject_GetAttr(t->protocol, st->str_connection_made), op, NULL)
             < 0
@@ -120,8 +160,7 @@ transport_start_by_handles(PyObject *op)
             < 0) {
         return -1;
     }
-    PyObject *waiter = t->waiter;
-    t->waiter = NULL;
+    PyObject *waiter = take_waiter(t);
     int rc = waiter == NULL
         ? 0
         : transport_call_soon_steal(t, Py_NewRef(st->set_result_unless_cancelled),
@@ -135,13 +174,14 @@ transport_start(PyObject *op, PyObject *protocol, PyObject *context, PyObject *r
                 PyObject *waiter)
 {
     TransportData *t = TRANSPORT(op);
-    t->context = Py_XNewRef(context);
+    assert(context == NULL || context == reading);
+    t->context_given = context != NULL;
     t->read_context = Py_NewRef(reading);
-    if (transport_set_protocol(op, protocol) < 0) {
+    if (transport_rare(t) == NULL || transport_set_protocol(op, protocol) < 0) {
         return -1;
     }
-    t->made = Py_NewRef(protocol);
-    t->waiter = Py_XNewRef(waiter);
+    t->rare->made = Py_NewRef(protocol);
+    t->rare->waiter = Py_XNewRef(waiter);
     t->start = START_MADE | START_READ | (waiter ? START_WAITER : 0);
     LoopObject *loop = transport_loop(t);
     if (!loop_is_plain(loop)) {
@@ -203,7 +243,7 @@ transport_new_accepted(core_state *st, PyObject *loop, int fd, int family, int p
     TransportData *t = TRANSPORT(op);
     t->family = (sa_family_t)family;
     t->type = SOCK_STREAM;
-    t->proto = proto;
+    t->proto = (uint16_t)proto;
     if (family == AF_UNIX) {
         t->peername = addr_to_object(&peer->any, len);
         if (t->peername == NULL) {

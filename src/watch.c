@@ -26,12 +26,16 @@ watch_grow(struct watch_table *t, int fd)
         }
         cap *= 2;
     }
-    struct watch *slots = PyMem_Realloc(t->slots, (size_t)cap * sizeof(*slots));
+    /* What is not used yet of a large block stays untouched, and takes no memory. */
+    struct watch *slots = PyMem_Calloc((size_t)cap, sizeof(*slots));
     if (slots == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    memset(slots + t->cap, 0, (size_t)(cap - t->cap) * sizeof(*slots));
+    if (t->cap > 0) {
+        memcpy(slots, t->slots, (size_t)t->cap * sizeof(*slots));
+    }
+    PyMem_Free(t->slots);
     t->slots = slots;
     t->cap = cap;
     return 0;

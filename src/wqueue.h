@@ -15,25 +15,27 @@
 #define WQUEUE_INLINE HARD_OR(1, 3)
 
 struct wqueue {
-    PyObject **heap; /* NULL: `few` is used */
-    unsigned cap;    /* of heap */
-    unsigned head;   /* index of the first */
+    unsigned cap;  /* of heap; 0: `few` is used */
+    unsigned head; /* index of the first */
     unsigned len;
     Py_ssize_t offset; /* of the first one's bytes that are sent already */
     Py_ssize_t size;   /* bytes to send, of all */
-    PyObject *few[WQUEUE_INLINE];
+    union {
+        PyObject **heap;
+        PyObject *few[WQUEUE_INLINE];
+    };
 };
 
 static inline PyObject **
 wqueue_items(struct wqueue *q)
 {
-    return q->heap != NULL ? q->heap : q->few;
+    return q->cap != 0 ? q->heap : q->few;
 }
 
 static inline int
 wqueue_grow(struct wqueue *q)
 {
-    unsigned cap = q->heap != NULL ? q->cap * 2 : WQUEUE_INLINE * 4;
+    unsigned cap = q->cap != 0 ? q->cap * 2 : WQUEUE_INLINE * 4;
     if (cap > UINT_MAX / 2 / sizeof(PyObject *)) {
         return -1;
     }
@@ -42,7 +44,9 @@ wqueue_grow(struct wqueue *q)
         return -1;
     }
     memcpy(heap, wqueue_items(q) + q->head, q->len * sizeof(PyObject *));
-    PyMem_Free(q->heap);
+    if (q->cap != 0) {
+        PyMem_Free(q->heap);
+    }
     q->heap = heap;
     q->cap = cap;
     q->head = 0;
@@ -54,7 +58,7 @@ wqueue_grow(struct wqueue *q)
 static inline int
 wqueue_push_uncounted_steal(struct wqueue *q, PyObject *item)
 {
-    unsigned cap = q->heap != NULL ? q->cap : WQUEUE_INLINE;
+    unsigned cap = q->cap != 0 ? q->cap : WQUEUE_INLINE;
     if (UNLIKELY(q->head + q->len == cap)) {
         if (q->head > cap / 2) {
             PyObject **items = wqueue_items(q);
@@ -102,14 +106,15 @@ static inline void
 wqueue_clear(struct wqueue *q)
 {
     struct wqueue old = *q;
-    q->heap = NULL;
     q->cap = q->head = q->len = 0;
     q->offset = q->size = 0;
     PyObject **items = wqueue_items(&old) + old.head;
     for (unsigned i = 0; i < old.len; i++) {
         Py_DECREF(items[i]);
     }
-    PyMem_Free(old.heap);
+    if (old.cap != 0) {
+        PyMem_Free(old.heap);
+    }
 }
 
 /* Takes off what was sent. */
@@ -117,6 +122,13 @@ static inline void
 wqueue_consume(struct wqueue *q, Py_ssize_t n)
 {
     assert(n <= q->size);
+    if (n == q->size && q->len == 1 && q->cap == 0) {
+        PyObject *bytes = q->few[q->head];
+        q->head = q->len = 0;
+        q->offset = q->size = 0;
+        Py_DECREF(bytes);
+        return;
+    }
     if (n == q->size) {
         wqueue_clear(q);
         return;

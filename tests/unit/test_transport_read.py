@@ -222,6 +222,27 @@ def test_data_is_not_shared(loop, links):
     assert kept == expected
 
 
+@pytest.mark.usefixtures("executor_down")
+def test_large_and_small_by_turns(loop, links, family):
+    """How much is read at a time changes nothing of what came before, or after."""
+    kept = []
+
+    def received(self, data):
+        assert type(data) is bytes
+        kept.append((data, bytes(bytearray(data))))
+
+    protocol = Recorder(data_received=received)
+    _, peer = links.connect(protocol, family)
+    sizes = [1, 40_000, 3, 100_000, 90_000, 600_000, 122_880, 500, 70_000]
+    expected = b""
+    for i, size in enumerate(sizes):
+        data = pattern(size + i)[i:]
+        expected += data
+        sent = send_all(loop, peer, data)
+        run_until(loop, lambda: protocol.data == expected and sent.done())  # noqa: B023
+    assert all(data == copy for data, copy in kept)
+
+
 def test_data_before_eof(loop, links, family, kind):
     protocol = kind()
     _, peer = links.connect(protocol, family)
