@@ -6,7 +6,9 @@
 #   debug hard asan ubsan tsan   the tests in TESTS, on that build (see setup.py)
 #   refleak   tests repeated, references counted (needs a debug build of Python)
 #   nomem     operations repeated, with the allocator failing at each point
+#   portable  the tests of TLS with the portable engine, on the debug build
 #   fuzz      the model test, on many new sequences (FUZZ_ARGS=examples)
+#   fuzz-tls  TLS with mutated records, on the asan build (FUZZ_ARGS=--help)
 #   bench     the benchmarks, on every loop that can be installed
 #   lint docs clean
 
@@ -80,6 +82,13 @@ refleak: build/$(SOABI)/debug/built
 nomem: build/$(SOABI)/debug/built
 	$(call in_tree,debug) python tools/nomem.py
 
+portable: build/$(SOABI)/debug/built
+	$(call in_tree,debug) EVLOOP_TLS=portable pytest tests/*/test_tls_*.py \
+		$(NO_HANG) $(PYTEST_ARGS)
+
+fuzz-tls: build/$(SOABI)/asan/built
+	$(call in_tree,asan) $(ASAN) python tools/fuzz_tls.py $(FUZZ_ARGS)
+
 fuzz: build/$(SOABI)/hard/built
 	$(call in_tree,hard) python tools/fuzz.py $(FUZZ_ARGS)
 
@@ -94,7 +103,7 @@ lint: build/$(SOABI)/debug/built
 	$(eval BIN := $(call HOME_OF,debug)/venv/bin)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/clang-format --dry-run -Werror src/*.[ch] benchmarks/*.c
+	$(BIN)/clang-format --dry-run -Werror src/*.[ch] benchmarks/*.[ch]
 	$(BIN)/python tools/check_layers.py
 	$(BIN)/cppcheck --quiet --error-exitcode=1 --std=c11 --library=python --force \
 		'-DPy_TRASHCAN_BEGIN(op, dealloc)=' '-DPy_TRASHCAN_END=' \
@@ -114,6 +123,6 @@ clean:
 	rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache evloop/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: build test conformance debug hard asan ubsan tsan refleak nomem fuzz bench \
-	lint docs clean
+.PHONY: build test conformance debug hard asan ubsan tsan refleak nomem portable fuzz \
+	fuzz-tls bench lint docs clean
 .DELETE_ON_ERROR:

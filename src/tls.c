@@ -454,8 +454,10 @@ tls_write(TLSObject *self, PyObject *data)
         if (len < 0) {
             return -1;
         }
+        bool strided = PyMemoryView_Check(data)
+            && !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(data), 'C');
         if (len > BACKLOG_MAX && self->state == TLS_WRAPPED && self->backlog.len == 0
-            && self->engine.ssl != NULL) {
+            && self->engine.ssl != NULL && !strided) {
             return tls_write_view(self, data);
         }
         data = PyBytes_FromObject(data);
@@ -509,8 +511,15 @@ tls_write_all(TLSObject *self, PyObject *iterable)
     }
     Py_XDECREF(iter);
     PyObject *raised = PyErr_GetRaisedException();
-    int done = bad != NULL ? tls_do_write(self) : tls_appended(self);
-    if (bad != NULL) {
+    int done = 0;
+    if (bad == NULL) {
+        done = tls_appended(self);
+    }
+    else { /* what is before it has been encrypted by then, but not sent */
+        if (self->state == TLS_WRAPPED
+            && tls_encrypt_backlog(self, TLS_KEEP) == TLS_ERROR) {
+            PyErr_Clear();
+        }
         PyErr_SetRaisedException(bad);
         done = tls_fatal(self);
     }

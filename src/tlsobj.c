@@ -515,6 +515,9 @@ set__sslobj(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     if (args_refuse_deletion(value) < 0) {
         return -1;
     }
+    if (value == self->engine.sslobj) {
+        return 0;
+    }
     if (self->engine.busy || self->engine.incoming == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the SSLObject is in use");
         return -1;

@@ -48,12 +48,12 @@ def find(*names):
     return paths
 
 
-def _environment():
+def environment():
     """The environment, without what a sanitizer of this process needs."""
     return {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}
 
 
-def _unprivileged():
+def unprivileged():
     """Popen's arguments for a user other than root: PostgreSQL insists on one."""
     if os.geteuid() != 0:
         return {}
@@ -65,7 +65,7 @@ def _unprivileged():
 
 
 @contextlib.contextmanager
-def _folder(user):
+def own_folder(user):
     """A temporary folder that belongs to *user*."""
     with tempfile.TemporaryDirectory(prefix="evloop-") as folder:
         if user:
@@ -74,7 +74,7 @@ def _folder(user):
 
 
 @contextlib.contextmanager
-def _free_port():
+def free_port():
     """A port that nobody else is given while in it.
 
     It is bound and not listened to, so a server that sets SO_REUSEADDR, as all
@@ -87,14 +87,14 @@ def _free_port():
 
 
 @contextlib.contextmanager
-def _running(command, folder, user, is_ready, stop):
+def running(command, folder, user, is_ready, stop):
     """A process while in it, which begins when ``is_ready()`` holds."""
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -120,13 +120,13 @@ def _running(command, folder, user, is_ready, stop):
 def redis():
     """The address of a redis server, without a stored state, while in it."""
     (program,) = find("redis-server")
-    user = _unprivileged()
+    user = unprivileged()
 
     def answers():
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(path)) == 0
 
-    with _folder(user) as folder, _free_port() as port:
+    with own_folder(user) as folder, free_port() as port:
         path = folder / "redis.sock"
         settings = {
             "bind": "127.0.0.1",
@@ -139,7 +139,7 @@ def redis():
         command = [program]
         for name, value in settings.items():
             command += [f"--{name}", str(value)]
-        with _running(command, folder, user, answers, signal.SIGTERM):
+        with running(command, folder, user, answers, signal.SIGTERM):
             yield Address(port, path)
 
 
@@ -150,7 +150,7 @@ def postgres():
     Everybody is let in, as any user; ``postgres`` is the superuser.
     """
     program, initdb = find("postgres", "initdb")
-    user = _unprivileged()
+    user = unprivileged()
 
     def answers():
         try:
@@ -159,13 +159,13 @@ def postgres():
             return False
         return len(status) > 7 and status[7].strip() == "ready"
 
-    with _folder(user) as folder, _free_port() as port:
+    with own_folder(user) as folder, free_port() as port:
         data = folder / "data"
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8"]
         subprocess.run(
             [initdb, "--pgdata", data, *options, "--locale=C", "--no-sync"],
             cwd=folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             check=True,
@@ -184,5 +184,5 @@ def postgres():
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         # SIGINT ends the sessions that are left, instead of waiting for them.
-        with _running(command, folder, user, answers, signal.SIGINT):
+        with running(command, folder, user, answers, signal.SIGINT):
             yield Address(port, folder / f".s.PGSQL.{port}")

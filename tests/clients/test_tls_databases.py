@@ -64,7 +64,7 @@ def postgres(certificates):
         command += ["-c", "ALTER SYSTEM SET ssl = on", "-c", "SELECT pg_reload_conf()"]
         subprocess.run(
             command,
-            env=servers._environment(),
+            env=servers.environment(),
             stdout=subprocess.DEVNULL,
             check=True,
             timeout=servers.STARTING,
@@ -148,7 +148,7 @@ def test_postgres_verify_full_fails(run, connect, client_context):
 @pytest.fixture(scope="module")
 def redis(certificates):
     """The port at which a server speaks TLS, and asks for no certificate."""
-    with servers.redis() as address, servers._free_port() as port:
+    with servers.redis() as address, servers.free_port() as port:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(address.socket))
             settings = {

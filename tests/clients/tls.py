@@ -117,7 +117,7 @@ def certificates():
         command += ["-extensions", name, "-subj", f"/CN={name}", *arguments]
         subprocess.run(
             [*command, "-out", path, "-keyout", key],
-            env=servers._environment(),
+            env=servers.environment(),
             capture_output=True,
             check=True,
             timeout=servers.STARTING,
@@ -174,7 +174,7 @@ async def openssl(*arguments, **pipes):
     process = await asyncio.create_subprocess_exec(
         program,
         *map(str, arguments),
-        env=servers._environment(),
+        env=servers.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         **pipes,
@@ -293,13 +293,13 @@ def nginx():
     """The port of an nginx, and the folder of what is at ``/files/``, while in it."""
     (program,) = servers.find("nginx")
     made = certificates()
-    user = servers._unprivileged()
+    user = servers.unprivileged()
 
     def answers():
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", port)) == 0
 
-    with servers._folder(user) as folder, servers._free_port() as port:
+    with servers.own_folder(user) as folder, servers.free_port() as port:
         files = folder / "files"
         files.mkdir()
         files.chmod(0o777)
@@ -313,5 +313,5 @@ def nginx():
             )
         )
         command = [program, "-p", str(folder), "-c", str(config), "-e", "stderr"]
-        with servers._running(command, folder, user, answers, signal.SIGTERM):
+        with servers.running(command, folder, user, answers, signal.SIGTERM):
             yield port, files
