@@ -45,10 +45,15 @@ tlslib_check(const struct tls_lib *lib, const char *version, PyObject *context,
         return tlslib_reason("the library found is %s, not the ssl module's",
                              lib->OpenSSL_version(0));
     }
-    SSL_CTX *ctx = *(SSL_CTX **)((char *)context + sizeof(PyObject));
-    SSL *ssl = tlslib_ssl_of(raw);
-    if (Py_TYPE(raw)->tp_basicsize < (Py_ssize_t)(sizeof(PyObject) + 2 * sizeof(void *))
-        || ctx == NULL || ssl == NULL || lib->SSL_get_SSL_CTX(ssl) != ctx) {
+    const Py_ssize_t least = sizeof(PyObject) + 2 * sizeof(void *);
+    SSL_CTX *ctx = NULL;
+    SSL *ssl = NULL;
+    if (Py_TYPE(raw)->tp_basicsize >= least
+        && Py_TYPE(context)->tp_basicsize >= least) {
+        ctx = *(SSL_CTX **)((char *)context + sizeof(PyObject));
+        ssl = tlslib_ssl_of(raw);
+    }
+    if (ctx == NULL || ssl == NULL || lib->SSL_get_SSL_CTX(ssl) != ctx) {
         return tlslib_reason("the objects of the ssl module are not as %s",
                              "they are known");
     }

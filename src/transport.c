@@ -642,21 +642,6 @@ transport_force_close(PyObject *op, PyObject *exc)
 }
 
 int
-transport_flush_first(PyObject *op)
-{
-    TransportData *t = TRANSPORT(op);
-    if (t->fed && t->protocol != NULL) {
-        PyObject *protocol = Py_NewRef(t->protocol);
-        int rc = t->st->feed_flush(protocol);
-        Py_DECREF(protocol);
-        if (rc < 0) {
-            return -1;
-        }
-    }
-    return t->corked ? t->source.kind->flush(transport_loop(t), &t->source) : 0;
-}
-
-int
 transport_close(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);

@@ -24,6 +24,21 @@ Transport_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     return none_or_error(transport_close(op));
 }
 
+int
+transport_flush_first(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    if (t->fed && t->protocol != NULL) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int rc = t->st->feed_flush(protocol);
+        Py_DECREF(protocol);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return t->corked ? t->source.kind->flush(transport_loop(t), &t->source) : 0;
+}
+
 const char Transport_abort_doc[] = PyDoc_STR(
 "abort($self)\n--\n\n"
 "Close the transport at once: what is not sent yet is lost.\n\n"

@@ -184,7 +184,7 @@ def test_makefile_words_are_documented():
     words = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
     page = (DOCS / "contributing.rst").read_text()
     table = re.search(r"^=+  =+\n(.*?)^=+  =+\n", page, re.MULTILINE | re.DOTALL)[1]
-    assert re.findall(r"^``(\w+)`` ", table, re.MULTILINE) == words
+    assert re.findall(r"^``([\w-]+)`` ", table, re.MULTILINE) == words
 
 
 def test_files_of_the_layers_exist():
