@@ -313,6 +313,16 @@ tls_engine_handshake(core_state *st, struct tls_engine *e)
     return res != NULL ? TLS_DONE : tls_engine_raised(st);
 }
 
+/* SSL_get_error() would take an error that somebody has left for its own. To clear the
+ * queue costs far more than to look. */
+static inline void
+tls_engine_forget_errors(void)
+{
+    if (UNLIKELY(tls_lib->ERR_peek_error() != 0)) {
+        tls_lib->ERR_clear_error();
+    }
+}
+
 /* One SSL_read(). TLS_ERROR without an exception: the ssl module is to be asked. */
 static enum tls_result
 tls_engine_read_some(struct tls_engine *e, char *buffer, size_t size, size_t *got)
@@ -408,7 +418,7 @@ tls_engine_read_direct(struct tls_engine *e, PyObject **data)
 {
     char first[RECORD_MAX];
     size_t got = 0;
-    tls_lib->ERR_clear_error();
+    tls_engine_forget_errors();
     if (e->in_len <= RECORD_MAX + 256) {
         enum tls_result result = tls_engine_read_some(e, first, sizeof(first), &got);
         if (result != TLS_DONE) {
@@ -508,7 +518,7 @@ tls_engine_read_into(core_state *st, struct tls_engine *e, PyObject *buffer,
     /* To get the buffer may have run Python code. */
     enum tls_result result = e->ssl == NULL ? TLS_AGAIN : TLS_DONE;
     bool more = result == TLS_DONE;
-    tls_lib->ERR_clear_error();
+    tls_engine_forget_errors();
     while (more && *size < view.len) {
         size_t got;
         result = tls_engine_read_some(e, (char *)view.buf + *size,
@@ -542,7 +552,7 @@ tls_engine_write(core_state *st, struct tls_engine *e, PyObject *bytes,
             return TLS_AGAIN;
         }
         e->busy++;
-        tls_lib->ERR_clear_error();
+        tls_engine_forget_errors();
         int rc = tls_lib->SSL_write_ex(e->ssl, data, len, size);
         int error = rc == 1 ? 0 : tls_lib->SSL_get_error(e->ssl, rc);
         e->busy--;

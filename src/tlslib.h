@@ -36,6 +36,7 @@ enum {
     X(int, SSL_write_ex, (SSL *, const void *, size_t, size_t *))                      \
     X(void, SSL_set_bio, (SSL *, BIO *, BIO *))                                        \
     X(void, ERR_clear_error, (void))                                                   \
+    X(unsigned long, ERR_peek_error, (void))                                           \
     X(const char *, OpenSSL_version, (int))                                            \
     X(int, BIO_get_new_index, (void))                                                  \
     X(BIO_METHOD *, BIO_meth_new, (int, const char *))                                 \
