@@ -294,7 +294,8 @@ int
 tls_resume_writing(TLSObject *self)
 {
     self->ssl_writing_paused = false;
-    return tls_encrypt_backlog(self, TLS_WHILE_TAKEN) == TLS_ERROR
+    bool ready = self->state != TLS_UNWRAPPED && self->state != TLS_DO_HANDSHAKE;
+    return ready && tls_encrypt_backlog(self, TLS_WHILE_TAKEN) == TLS_ERROR
         ? -1
         : tls_pass_on(self, !self->ssl_writing_paused);
 }
