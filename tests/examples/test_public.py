@@ -50,6 +50,7 @@ def test_names():
         "install",
         "new_event_loop",
         "run",
+        "tls_engine",
         "uninstall",
     ]
     for name in evloop.__all__:
