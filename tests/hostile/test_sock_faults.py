@@ -9,6 +9,7 @@ import random
 import resource
 import socket
 import struct
+import sys
 
 import pytest
 
@@ -192,6 +193,30 @@ class TestClosedWhileWaiting:
             await asyncio.gather(*(worker(1000 * n) for n in range(8)))
 
         run(main())
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="no __buffer__() in Python")
+    def test_number_reused_by_the_buffer(self, run, loop):
+        """What is sent closes the socket; another file gets none of it."""
+        old, peer = make_pair()
+        fd, others = old.fileno(), []
+
+        class Closing(bytearray):
+            def __buffer__(self, flags):
+                if not others:
+                    old.close()
+                    others.extend(make_pair())
+                return super().__buffer__(flags)
+
+        with peer, contextlib.ExitStack() as stack:
+            with pytest.raises(OSError) as caught:
+                run(loop.sock_sendall(old, Closing(b"data")))
+            for other in others:
+                stack.enter_context(other)
+            assert caught.value.errno == errno.EBADF
+            assert fd in [other.fileno() for other in others]
+            for other in others:
+                with pytest.raises(BlockingIOError):
+                    other.recv(10)
 
     def test_number_reused_at_once(self, evloop_loop):
         """While the old operation waits. asyncio itself hangs here."""
