@@ -22,7 +22,8 @@ NOT_COUNTED = $(NOT_THESE) --ignore=tests/unit/test_task_allocations.py \
 	--ignore-glob=tests/unit/test_subprocess*.py \
 	--ignore=tests/unit/test_getaddrinfo.py \
 	--ignore=tests/unit/test_transport_datagram.py \
-	--ignore=tests/unit/test_transport_pipe.py
+	--ignore=tests/unit/test_transport_pipe.py \
+	--ignore=tests/unit/test_tls_engine.py
 NO_HANG = -o faulthandler_timeout=120 -o faulthandler_exit_on_timeout=true
 PYTEST_ARGS =
 
