@@ -51,4 +51,11 @@ int args_refuse_deletion(PyObject *value);
 PyObject *args_parse_one(const struct args_spec *spec, PyObject *const *argv,
                          Py_ssize_t nargs, PyObject *kwnames);
 
+/* What a method returns that has nothing to return. */
+static inline PyObject *
+none_or_error(int rc)
+{
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 #endif

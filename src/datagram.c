@@ -20,8 +20,6 @@
 /* What each queued datagram counts besides its data. Some releases of 3.13 forget to
  * take it off again. */
 #define HEADER_SIZE (PY_VERSION_HEX >= 0x030D0000 ? 8 : 0)
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define LOST_WRITES_LOGGED 5
 /* Queued datagrams sent with one call, and calls for one event, at most. */
 #define SEND_BATCH HARD_OR(2, 16)
 #define SEND_CALLS HARD_OR(1, 16)
@@ -266,7 +264,7 @@ datagram_send_lost(TransportData *t)
 {
     int rc = 0;
     if (t->conn_lost >= LOST_WRITES_LOGGED) {
-        rc = transport_warn(t, "socket.send() raised exception.");
+        rc = transport_warn(t->st, "socket.send() raised exception.");
     }
     t->conn_lost++;
     return rc;

@@ -23,8 +23,6 @@
 #include <unistd.h>
 
 #define VECTORS HARD_OR(2, 64)
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define LOST_WRITES_LOGGED 5
 
 /* The number of bytes; -1 with errno, never EINTR. EAGAIN is no error. */
 #define RETRY(n, call)                                                                 \
@@ -357,7 +355,7 @@ write_pipe_useless(TransportData *t)
     int rc = 0;
     if (t->useless >= LOST_WRITES_LOGGED) {
         rc = transport_warn(
-            t, "pipe closed by peer or os.write(pipe, data) raised exception.");
+            t->st, "pipe closed by peer or os.write(pipe, data) raised exception.");
     }
     t->useless++;
     return rc;

@@ -25,8 +25,6 @@
 
 #define CORK_MAX HARD_OR(16, 32 * 1024)
 #define VECTORS HARD_OR(2, 64)
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define LOST_WRITES_LOGGED 5
 
 /* --- sending ------------------------------------------------------------------ */
 
@@ -334,7 +332,7 @@ stream_write_lost(TransportData *t)
 {
     int rc = 0;
     if (t->conn_lost >= LOST_WRITES_LOGGED) {
-        rc = transport_warn(t, "socket.send() raised exception.");
+        rc = transport_warn(t->st, "socket.send() raised exception.");
     }
     t->conn_lost++;
     return rc;

@@ -7,11 +7,8 @@
 #include "sys.h"
 
 #define BACKLOG_MAX HARD_OR(16, 32 * 1024) /* bytes that wait for a callback's end */
-#define RECORD_MAX 16384                   /* plain bytes of one record */
 #define OUT_MAX (64 * 1024) /* bytes to encrypt before they are sent */
 #define SPARE_MAX (256 * 1024)
-/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-#define LOST_WRITES_LOGGED 5
 
 PyObject *
 tls_call_stock(TLSObject *self, const char *name, PyObject *args)
@@ -350,17 +347,9 @@ const struct source_kind tls_kind = {
 static int
 tls_write_lost(TLSObject *self)
 {
-    if (self->conn_lost >= LOST_WRITES_LOGGED) {
-        PyObject *logger = PyObject_GetAttr(self->st->base_events,
-                                            self->st->str_logger);
-        PyObject *res = logger == NULL
-            ? NULL
-            : PyObject_CallMethod(logger, "warning", "s", "SSL connection is closed");
-        Py_XDECREF(logger);
-        Py_XDECREF(res);
-        if (res == NULL) {
-            return -1;
-        }
+    if (self->conn_lost >= LOST_WRITES_LOGGED
+        && transport_warn(self->st, "SSL connection is closed") < 0) {
+        return -1;
     }
     self->conn_lost++;
     return 0;

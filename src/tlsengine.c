@@ -6,9 +6,6 @@
 #include <errno.h>
 
 #define OUT_MIN HARD_OR(1, 4096)
-#define RECORD_MAX 16384 /* plain bytes of one record */
-/* asyncio's SSLProtocol.max_size */
-#define READ_MAX (256 * 1024)
 
 /* --- our BIO ------------------------------------------------------------------ */
 

@@ -25,6 +25,10 @@
 
 #include "tlslib.h"
 
+#define RECORD_MAX 16384 /* plain bytes of one record */
+/* asyncio's SSLProtocol.max_size */
+#define READ_MAX (256 * 1024)
+
 struct tls_engine {
     PyObject *sslobj;   /* strong or NULL */
     PyObject *incoming; /* strong or NULL: the MemoryBIOs */

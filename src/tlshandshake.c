@@ -1,14 +1,9 @@
 /* tlshandshake.c - the beginning of a TLS connection, as asyncio's methods of these
  * names do it. What is to be logged, and what fails, is asyncio's own code's. */
 
+#include "args.h"
 #include "compat.h"
 #include "tls.h"
-
-static PyObject *
-none_or_error(int rc)
-{
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
-}
 
 /* asyncio's own method of that name, with one argument. */
 static PyObject *

@@ -7,9 +7,6 @@
 
 #include <structmember.h>
 
-/* asyncio's SSLProtocol.max_size */
-#define BUFFER_SIZE (256 * 1024)
-
 /* --- life --------------------------------------------------------------------- */
 
 static PyObject *
@@ -186,6 +183,7 @@ Tls_init(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "the protocol is already initialised");
         return -1;
     }
+    Tls_clear(op); /* what an attempt that failed has left */
     self->handshake_timeout = tls_timeout(handshake, "ssl_handshake_timeout",
                                           "SSL_HANDSHAKE_TIMEOUT");
     self->shutdown_timeout = self->handshake_timeout == NULL
@@ -226,12 +224,6 @@ Tls_init(PyObject *op, PyObject *args, PyObject *kwargs)
 }
 
 /* --- methods ------------------------------------------------------------------ */
-
-static PyObject *
-none_or_error(int rc)
-{
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
-}
 
 static PyObject *
 Tls__set_app_protocol(PyObject *op, PyObject *protocol)
@@ -292,7 +284,7 @@ Tls_get_buffer(PyObject *op, PyObject *Py_UNUSED(hint))
 {
     TLSObject *self = TLS(op);
     if (self->ssl_buffer == NULL) {
-        self->ssl_buffer = PyByteArray_FromStringAndSize(NULL, BUFFER_SIZE);
+        self->ssl_buffer = PyByteArray_FromStringAndSize(NULL, READ_MAX);
     }
     return self->ssl_buffer == NULL ? NULL : PyMemoryView_FromObject(self->ssl_buffer);
 }

@@ -283,9 +283,9 @@ transport_log_info(PyObject *op, const char *format)
 }
 
 int
-transport_warn(TransportData *t, const char *text)
+transport_warn(core_state *st, const char *text)
 {
-    PyObject *logger = PyObject_GetAttr(t->st->base_events, t->st->str_logger);
+    PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
     PyObject *res = logger == NULL ? NULL
                                    : PyObject_CallMethod(logger, "warning", "s", text);
     Py_XDECREF(logger);

@@ -34,6 +34,9 @@
 /* asyncio's default for set_write_buffer_limits(). */
 #define HIGH_WATER (64 * 1024)
 
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define LOST_WRITES_LOGGED 5
+
 /* What is still to be done of what transport_start() scheduled. */
 enum { START_MADE = 1, START_READ = 2, START_WAITER = 4 };
 
@@ -245,7 +248,7 @@ void transport_log(PyObject *op, const char *format);
 /* The same with logger.info(). */
 void transport_log_info(PyObject *op, const char *format);
 /* logger.warning(text); -1 on error. */
-int transport_warn(TransportData *t, const char *text);
+int transport_warn(core_state *st, const char *text);
 
 /* protocol.name(*argv[2:]); argv[0] and argv[1] are room, nargs counts the others. New
  * reference, or NULL with an exception. */

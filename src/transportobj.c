@@ -5,12 +5,6 @@
 
 #include <math.h>
 
-static PyObject *
-none_or_error(int rc)
-{
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
-}
-
 /* --- closing ------------------------------------------------------------------ */
 
 const char Transport_close_doc[] = PyDoc_STR(
