@@ -444,6 +444,14 @@ loop_is_blind(const LoopObject *self)
     return self->watches.count == 0 && self->signal_fd[0] < 0 && HARD_OR(false, true);
 }
 
+/* Sends what callbacks have written. */
+static int
+loop_flush(LoopObject *self)
+{
+    loop_leave_task(self);
+    return source_flush_all(self);
+}
+
 /* Lets other threads and signal handlers in, if that is due. */
 static int
 loop_breathe(LoopObject *self)
@@ -454,6 +462,9 @@ loop_breathe(LoopObject *self)
         return 0;
     }
     self->breathed_at = now;
+    if (self->flush != NULL && loop_flush(self) < 0) {
+        return -1;
+    }
     if (self->entered != NULL && !self->stepping) {
         self->st->task_pause(self);
     }
@@ -708,38 +719,26 @@ loop_run_task_steal(LoopObject *self, PyObject *item)
     return rc;
 }
 
-/* Sends what the callback that has returned wrote. */
-static int
-loop_flush(LoopObject *self)
-{
-    loop_leave_task(self);
-    return source_flush_all(self);
-}
-
 static int
 loop_run_batch(LoopObject *self)
 {
     /* Snapshot the count: what this batch schedules runs in the next turn, or a
      * callback that reschedules itself would starve I/O. */
     size_t todo = ring_len(&self->ready);
+    int rc = 0;
     self->runner = PyThread_get_thread_ident();
-    while (todo-- > 0 && ring_len(&self->ready) > 0) {
+    while (rc >= 0 && todo-- > 0 && ring_len(&self->ready) > 0) {
         void *item = ring_pop(&self->ready);
         self->in_callback = !self->write_at_once;
-        int rc = source_item_kind(item)     ? loop_run_source_steal(self, item)
+        rc = source_item_kind(item)         ? loop_run_source_steal(self, item)
             : loop_item_is_task(self, item) ? loop_run_task_steal(self, item)
                                             : loop_run_handle_steal(self, item);
         self->in_callback = false;
-        if (self->flush != NULL && loop_flush(self) < 0) {
-            rc = -1;
-        }
-        if (UNLIKELY(rc < 0)
-            || (UNLIKELY(++self->callbacks >= CALLBACKS_PER_LOOK)
-                && loop_breathe(self) < 0)) {
-            return -1;
+        if (UNLIKELY(++self->callbacks >= CALLBACKS_PER_LOOK) && rc >= 0) {
+            rc = loop_breathe(self);
         }
     }
-    return 0;
+    return self->flush != NULL && loop_flush(self) < 0 ? -1 : rc;
 }
 
 int

@@ -120,8 +120,8 @@ typedef struct loop_object {
     struct source *flush;      /* the first that has something to flush, or NULL */
     struct source **flush_end; /* where the next one is noted */
     unsigned long runner;      /* the thread that ran the last batch */
-    bool in_callback;          /* what that thread writes now is flushed soon */
-    bool write_at_once;        /* never wait for the end of the callback */
+    bool in_callback;          /* what that thread writes now is flushed later */
+    bool write_at_once;        /* never wait for the end of the turn */
     char *read_buffer;         /* READ_BUFFER_SIZE bytes for one read, or NULL */
     char *spare;               /* lent to one who encrypts; or NULL; see tls.c */
     size_t spare_cap;

@@ -253,7 +253,7 @@ Loop_set__timer_cancelled_count(PyObject *Py_UNUSED(op), PyObject *value,
 
 PyDoc_STRVAR(Loop_write_at_once_doc,
 "Whether stream transports send what is written at once, a bool.\n\n"
-"Otherwise (the default) what a callback writes leaves when it has returned. The\n"
+"Otherwise (the default) what callbacks write leaves at the end of the turn. The\n"
 "environment variable EVLOOP_WRITE_AT_ONCE, when not empty, makes this true for new\n"
 "loops.");
 

@@ -19,7 +19,9 @@
  * ITEM_EVENTS  at most once (`queued`): run() with the events that came since
  * ITEM_SOON    as often as source_soon() was called: soon()
  * Data that were written wait in the loop's list of sources to flush (`flushing`, with
- * a reference) until the callback that wrote them has returned: flush(). */
+ * a reference) until the end of the turn, or in a long turn until loop.c lets others
+ * in: flush(). Then what many callbacks have written leaves at once: the peer is woken
+ * once, and answers while we wait, instead of once for each while Python runs. */
 
 #ifndef EVLOOP_SOURCE_H
 #define EVLOOP_SOURCE_H
@@ -89,7 +91,7 @@ int source_event(LoopObject *loop, struct source *s, unsigned mask);
 /* Puts it on the ready ring: run() with these events. */
 int source_queue(LoopObject *loop, struct source *s, unsigned mask);
 int source_soon(LoopObject *loop, struct source *s);
-/* Has flush() called when the callback that is running has returned. */
+/* Has flush() called at the end of the turn that runs. */
 void source_flush_soon(LoopObject *loop, struct source *s);
 /* Calls flush() for all that ask for it. -1: as run(); the rest are flushed, too. */
 int source_flush_all(LoopObject *loop);

@@ -3,17 +3,18 @@
  *
  * States of the queue `out`:
  *
- * empty -> corked            [stream_cork]  in a callback of the loop: it is sent
- *                            when the callback has returned, with what else it writes
+ * empty -> corked            [stream_cork]  in a callback of the loop: it is sent at
+ *                            the end of the turn, with what else is written in it
  * empty -> empty, waiting    [stream_write_large, _view]  outside, or if it is large:
  *                            tried at once
- * corked -> empty, waiting   [stream_try]  tried: at the callback's end, when more than
+ * corked -> empty, waiting   [stream_try]  tried: at the turn's end, when more than
  *                            CORK_MAX bytes wait, or when somebody looks
  * corked -> empty            [stream_drop_parents]  in a child of fork
  * waiting -> empty           [stream_run_write]  there is room; flow control counts
  *
- * Only a queue that is waiting looks for writability. close(), write_eof(), abort() and
- * whatever shows the size of the queue flush first, so that nothing else can tell. */
+ * Only a queue that is waiting looks for writability. close(), write_eof(), abort(),
+ * errors and whatever shows the size of the queue flush first, so that nothing else can
+ * tell. */
 
 #include "args.h"
 #include "compat.h"
@@ -405,9 +406,9 @@ static const char write_doc[] = PyDoc_STR(
 "write($self, data)\n--\n\n"
 "Send data: bytes, a bytearray or a memoryview. It does not block.\n\n"
 "What the kernel does not take at once is kept; pause_writing() of the protocol tells\n"
-"when that is too much. In a callback of the loop data leave when the callback has\n"
-"returned, together with what else it writes, or when more than 32 KiB wait. Raises\n"
-"TypeError for other data, RuntimeError after write_eof(). Mirrors\n"
+"when that is too much. In a callback of the loop data leave at the end of the loop's\n"
+"turn, together with what else is written in it, or when more than 32 KiB wait.\n"
+"Raises TypeError for other data, RuntimeError after write_eof(). Mirrors\n"
 "asyncio.WriteTransport.write().");
 
 static const struct args_spec write_spec = {

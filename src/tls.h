@@ -21,8 +21,8 @@
  * out: write() -> `backlog` (plain) -> encrypted by tls_do_write() -> engine `out`
  *      -> tls_process_outgoing() -> transport
  *
- * In a callback of the loop the backlog waits for the callback's end (source.h), so
- * that many small writes make one record and one send(). Whoever could tell flushes
+ * In a callback of the loop the backlog waits for the turn's end (source.h), so that
+ * many small writes make one record and one send(). Whoever could tell flushes
  * first: close(), abort(), errors, whoever asks for sizes. What is written before the
  * handshake is done waits for that, and what is written while the transport below is
  * full waits for its resume_writing().
@@ -76,7 +76,7 @@ typedef struct tls_object {
     int conn_lost;
     uint8_t state; /* enum tls_state */
     bool native; /* the transport below is a StreamTransport */
-    bool corked; /* the backlog waits for the end of a callback */
+    bool corked; /* the backlog waits for the end of the turn */
     bool writing; /* the backlog is being encrypted */
     char server_side; /* members of Python's type bool are chars */
     char app_transport_created;

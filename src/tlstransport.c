@@ -81,9 +81,9 @@ write_all(PyObject *op, PyObject *list)
 static const char write_doc[] = PyDoc_STR(
 "write($self, data)\n--\n\n"
 "Encrypt and send data: bytes, a bytearray or a memoryview. It does not block.\n\n"
-"In a callback of the loop data leave when the callback has returned, together with\n"
-"what else it writes, or when more than 32 KiB wait. Raises TypeError for other data.\n"
-"Mirrors asyncio.WriteTransport.write().");
+"In a callback of the loop data leave at the end of the loop's turn, together with\n"
+"what else is written in it, or when more than 32 KiB wait. Raises TypeError for\n"
+"other data. Mirrors asyncio.WriteTransport.write().");
 
 static const struct args_spec write_spec = {"SSLTransport.write", {"data"}, 1, false};
 

@@ -41,8 +41,7 @@ const char Transport_abort_doc[] = PyDoc_STR(
 PyObject *
 Transport_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return none_or_error(
-        transport_flush_first(op) < 0 ? -1 : transport_force_close(op, NULL));
+    return none_or_error(transport_force_close(op, NULL));
 }
 
 const char Transport_is_closing_doc[] = PyDoc_STR(

@@ -1,11 +1,12 @@
-"""When written bytes leave: at once, or by the end of the callback that wrote.
+"""When written bytes leave: at once, or by the end of the turn in which they were written.
 
-Whether several writes of one callback leave in one call of the kernel or in
-several is not told apart here. What is told: who can rely on what.
+Whether several writes of one turn leave in one call of the kernel or in several is not
+told apart here. What is told: who can rely on what.
 """
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.unit.transport_helpers import (
     turns,
 )
 
-# What a callback has written beyond this much is not kept until its end.
+# What has been written beyond this much is not kept until the turn's end.
 KEPT = 64 * 1024
 
 
@@ -49,6 +50,13 @@ def writelines(transport, data=b"data"):
 @pytest.fixture(params=[write, writelines])
 def send(request):
     return request.param
+
+
+@pytest.fixture
+def eager(loop, monkeypatch):
+    """A loop that sends at once, as asyncio's do."""
+    monkeypatch.setattr(loop, "write_at_once", True, raising=False)
+    return loop
 
 
 # Outside of callbacks
@@ -97,46 +105,120 @@ def test_another_thread_writes(links, loop, send):
     assert received == [b"data"]
 
 
-# By the end of a callback
+# By the end of a turn
 
 
-def test_before_the_next_callback(links, loop, send):
+def test_before_the_next_turn(links, loop, send):
     transport, peer = links.connect()
     received = []
     loop.call_soon(send, transport)
-    loop.call_soon(lambda: received.append(at_once(peer)))
-    turns(loop)
+    loop.call_soon(loop.call_soon, lambda: received.append(at_once(peer)))
+    turns(loop, 2)
     assert received == [b"data"]
-
-
-def test_each_callback_by_itself(links, loop):
-    transport, peer = links.connect()
-    received = []
-    for i in range(5):
-        loop.call_soon(transport.write, b"%d" % i)
-        loop.call_soon(transport.write, b"%d" % i)
-        loop.call_soon(lambda: received.append(at_once(peer)))
-    turns(loop)
-    assert received == [b"00", b"11", b"22", b"33", b"44"]
 
 
 def test_several_transports(links, loop):
     ends = [links.connect() for _ in range(5)]
     received = []
 
-    def write_all():
+    def write_all(data):
         for transport, _ in ends:
-            transport.write(b"1")
-        for transport, _ in reversed(ends):
-            transport.write(b"2")
+            transport.write(data)
 
-    loop.call_soon(write_all)
-    loop.call_soon(lambda: received.extend(at_once(peer) for _, peer in ends))
-    turns(loop)
+    def look():
+        received.extend(at_once(peer) for _, peer in ends)
+
+    loop.call_soon(write_all, b"1")
+    loop.call_soon(write_all, b"2")
+    loop.call_soon(loop.call_soon, look)
+    turns(loop, 2)
     assert received == [b"12"] * 5
 
 
-def test_step_of_a_task(links, loop, send):
+def test_each_turn_by_itself(links, loop, send):
+    transport, peer = links.connect()
+
+    async def main():
+        for _ in range(3):
+            send(transport)
+            await asyncio.sleep(0)
+            received.append(at_once(peer))
+
+    received = []
+    run(loop, main())
+    assert received == [b"data"] * 3
+
+
+def test_long_turn(links, loop, send):
+    """What was written leaves before the end of a turn of many slow callbacks."""
+    transport, peer = links.connect()
+    received = []
+
+    def spend():
+        end = time.monotonic() + 0.012
+        while time.monotonic() < end:
+            pass
+
+    loop.call_soon(send, transport)
+    for _ in range(17):
+        loop.call_soon(spend)
+    loop.call_soon(lambda: received.append(at_once(peer)))
+    turns(loop)
+    assert received == [b"data"]
+
+
+def test_protocol_that_writes_and_raises(links, loop, reported):
+    """What was written goes before the connection does."""
+    contexts = reported(loop)
+
+    def answer(self, data):
+        self.transport.write(b"data")
+        raise ZeroDivisionError
+
+    protocol = Recorder(data_received=answer)
+    _, peer = links.connect(protocol)
+    peer.send(b"x")
+    assert drained(loop, peer) == b"data"
+    run_until(loop, lambda: protocol.lost)
+    assert [type(context["exception"]) for context in contexts] == [ZeroDivisionError]
+
+
+def test_forced_to_close_in_the_same_turn(links, loop, send):
+    transport, peer = links.connect()
+    protocol = transport.get_protocol()
+    error = ZeroDivisionError()
+    loop.call_soon(send, transport)
+    loop.call_soon(transport._force_close, error)
+    turns(loop)
+    assert drained(loop, peer) == b"data"
+    run_until(loop, lambda: protocol.lost)
+    assert protocol.lost == [error]
+
+
+# In the callback that wrote, as asyncio has it
+
+
+def test_before_the_next_callback(links, eager, send):
+    transport, peer = links.connect()
+    received = []
+    eager.call_soon(send, transport)
+    eager.call_soon(lambda: received.append(at_once(peer)))
+    turns(eager)
+    assert received == [b"data"]
+
+
+def test_each_callback_by_itself(links, eager):
+    transport, peer = links.connect()
+    received = []
+    for i in range(5):
+        eager.call_soon(transport.write, b"%d" % i)
+        eager.call_soon(transport.write, b"%d" % i)
+        eager.call_soon(lambda: received.append(at_once(peer)))
+    turns(eager)
+    assert received == [b"00", b"11", b"22", b"33", b"44"]
+
+
+def test_step_of_a_task(links, eager, send):
     transport, peer = links.connect()
     received = []
 
@@ -153,8 +235,11 @@ def test_step_of_a_task(links, loop, send):
     async def main():
         await asyncio.gather(writer(), reader())
 
-    run(loop, main())
+    run(eager, main())
     assert received == [b"data"] * 3
+
+
+# After callbacks of every kind
 
 
 def test_step_of_a_task_that_ends(links, loop, send):
@@ -173,7 +258,7 @@ def test_step_of_a_task_that_ends(links, loop, send):
     assert received == [b"data"]
 
 
-def test_callback_of_the_protocol(links, loop):
+def test_callback_of_the_protocol(links, eager):
     """What is written in answer to data leaves before other data is received."""
     seen = []
     first = Recorder(data_received=lambda self, data: self.transport.write(b"1"))
@@ -184,7 +269,7 @@ def test_callback_of_the_protocol(links, loop):
     _, other = links.connect(second)
     for end in (peer, other):
         end.send(b"x")
-    run_until(loop, lambda: first.data and seen)
+    run_until(eager, lambda: first.data and seen)
     # The two may be received in either order.
     assert seen[0] in [(b"x", b"1"), (b"", b"")]
 
