@@ -26,7 +26,8 @@
 #define POLL_EVERY_NS (100 * 1000)
 #define QUOTA_MAX 16
 /* Callbacks that are no Python code never let other threads and signal handlers in: we
- * do, once in a tick of the coarse clock, which is read after so many callbacks. */
+ * do, once in a tick of the coarse clock, which is read after so many callbacks; after
+ * each one while something waits to be sent, which it does for a tick at most. */
 #define CALLBACKS_PER_LOOK 8
 /* asyncio's MAXIMUM_SELECT_TIMEOUT: a day. */
 #define SLEEP_MAX_NS (24 * 3600 * NS_PER_SEC)
@@ -364,6 +365,14 @@ loop_wait(LoopObject *self, int64_t timeout)
     return n;
 }
 
+/* Sends what callbacks have written. */
+static int
+loop_flush(LoopObject *self)
+{
+    loop_leave_task(self);
+    return source_flush_all(self);
+}
+
 int
 loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
 {
@@ -375,7 +384,8 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
     if (UNLIKELY(self->closed)) {
         return loop_err_closed();
     }
-    if (loop_own_poll(self) < 0) {
+    /* Something to flush: a callback polls by hand. */
+    if (loop_own_poll(self) < 0 || (self->flush != NULL && loop_flush(self) < 0)) {
         return -1;
     }
     if (self->sleep == LOOP_ROUSED || ring_len(&self->ready) > 0) {
@@ -442,14 +452,6 @@ static inline bool
 loop_is_blind(const LoopObject *self)
 {
     return self->watches.count == 0 && self->signal_fd[0] < 0 && HARD_OR(false, true);
-}
-
-/* Sends what callbacks have written. */
-static int
-loop_flush(LoopObject *self)
-{
-    loop_leave_task(self);
-    return source_flush_all(self);
 }
 
 /* Lets other threads and signal handlers in, if that is due. */
@@ -734,11 +736,12 @@ loop_run_batch(LoopObject *self)
             : loop_item_is_task(self, item) ? loop_run_task_steal(self, item)
                                             : loop_run_handle_steal(self, item);
         self->in_callback = false;
-        if (UNLIKELY(++self->callbacks >= CALLBACKS_PER_LOOK) && rc >= 0) {
+        bool look = ++self->callbacks >= CALLBACKS_PER_LOOK || self->flush != NULL;
+        if (look && rc >= 0) {
             rc = loop_breathe(self);
         }
     }
-    return self->flush != NULL && loop_flush(self) < 0 ? -1 : rc;
+    return (self->flush != NULL && loop_flush(self) < 0) || rc < 0 ? -1 : 0;
 }
 
 int

@@ -318,7 +318,7 @@ struct core_state {
     /* What gives received data to a protocol of the type `tls_protocol_type`. The data
      * stay as they are until it returns. */
     int (*feed)(PyObject *protocol, const char *data, Py_ssize_t size);
-    /* What has such a protocol write what it holds back until a callback's end. */
+    /* What has such a protocol write what it holds back until a turn's end. */
     int (*feed_flush)(PyObject *protocol);
     bool tls_direct; /* new connections use the direct engine (tlsengine.h) */
 

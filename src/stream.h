@@ -15,7 +15,7 @@ int stream_read_fed(PyObject *op);
 /* write() of data that nobody holds for us: what is not sent at once is copied. */
 int stream_send(PyObject *op, const char *data, Py_ssize_t size);
 
-/* Whether what is written now may wait for the end of the callback that writes it. */
+/* Whether what is written now may wait for the end of the turn. */
 static inline bool
 stream_may_cork(const LoopObject *loop)
 {

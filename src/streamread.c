@@ -19,6 +19,24 @@
 #define LARGE_READ HARD_OR(2, 32 * 1024)
 #define DIRECT_READ HARD_OR(4 * 1024, 120 * 1024)
 
+/* A method of the protocol has raised. What was written before is sent before the
+ * connection goes, as it would have been by asyncio. */
+static int
+stream_protocol_failed(PyObject *op, const char *message)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    int flushed = transport_flush_first(op);
+    PyObject *other = PyErr_GetRaisedException();
+    PyErr_SetRaisedException(exc);
+    int rc = transport_fatal(op, message);
+    if (rc == 0 && flushed < 0) {
+        PyErr_SetRaisedException(other);
+        return -1;
+    }
+    Py_XDECREF(other);
+    return rc;
+}
+
 static int
 stream_at_eof(PyObject *op)
 {
@@ -29,7 +47,8 @@ stream_at_eof(PyObject *op)
     int keep = res == NULL ? -1 : PyObject_IsTrue(res);
     Py_XDECREF(res);
     if (keep < 0) {
-        return transport_fatal(op, "Fatal error: protocol.eof_received() call failed.");
+        return stream_protocol_failed(
+            op, "Fatal error: protocol.eof_received() call failed.");
     }
     if (!keep) {
         return transport_close(op);
@@ -141,9 +160,9 @@ stream_read_data(PyObject *op)
     int rc = bytes != NULL ? stream_tell_bytes_steal(t, bytes)
                            : stream_tell_data(t, transport_loop(t)->read_buffer, n);
     return LIKELY(rc == 0) ? 0
-        : rc == -2
-        ? transport_fatal(op, read_error)
-        : transport_fatal(op, "Fatal error: protocol.data_received() call failed.");
+        : rc == -2         ? stream_protocol_failed(op, read_error)
+                           : stream_protocol_failed(
+                         op, "Fatal error: protocol.data_received() call failed.");
 }
 
 /* protocol.get_buffer(-1), writable and not empty. */
@@ -187,10 +206,11 @@ stream_read_buffer(PyObject *op)
     int rc = stream_get_buffer(t, &view);
     if (rc == -2) {
         explain_bad_buffer();
-        return transport_fatal(op, read_error);
+        return stream_protocol_failed(op, read_error);
     }
     if (rc < 0) {
-        return transport_fatal(op, "Fatal error: protocol.get_buffer() call failed.");
+        return stream_protocol_failed(
+            op, "Fatal error: protocol.get_buffer() call failed.");
     }
     Py_ssize_t n = t->source.fd < 0
         ? -2
@@ -208,8 +228,8 @@ stream_read_buffer(PyObject *op)
         : transport_call(t, t->st->str_buffer_updated, argv, 1);
     Py_XDECREF(number);
     if (res == NULL) {
-        return transport_fatal(op,
-                               "Fatal error: protocol.buffer_updated() call failed.");
+        return stream_protocol_failed(
+            op, "Fatal error: protocol.buffer_updated() call failed.");
     }
     Py_DECREF(res);
     return 0;
@@ -243,5 +263,6 @@ stream_read_fed(PyObject *op)
     Py_DECREF(loop);
     return LIKELY(rc == 0)
         ? 0
-        : transport_fatal(op, "Fatal error: protocol.buffer_updated() call failed.");
+        : stream_protocol_failed(op,
+                                 "Fatal error: protocol.buffer_updated() call failed.");
 }

@@ -6,7 +6,7 @@
 #include "streamfeed.h"
 #include "sys.h"
 
-#define BACKLOG_MAX HARD_OR(16, 32 * 1024) /* bytes that wait for a callback's end */
+#define BACKLOG_MAX HARD_OR(16, 32 * 1024) /* bytes that wait for a turn's end */
 #define OUT_MAX (64 * 1024) /* bytes to encrypt before they are sent */
 #define SPARE_MAX (256 * 1024)
 
@@ -306,7 +306,7 @@ tls_write_out(TLSObject *self)
         : tls_pass_on(self, takes);
 }
 
-/* In a child of fork: what waited for the end of a callback is the parent's to send. */
+/* In a child of fork: what waited for the end of a turn is the parent's to send. */
 static void
 tls_drop_parents(TLSObject *self)
 {
@@ -361,7 +361,7 @@ tls_takes_no_data(TLSObject *self)
     return self->state != TLS_WRAPPED && self->state != TLS_DO_HANDSHAKE;
 }
 
-/* What is in the backlog leaves now, or when the callback that runs has returned. */
+/* What is in the backlog leaves now, or at the end of the turn that runs. */
 static int
 tls_appended(TLSObject *self)
 {
@@ -470,6 +470,7 @@ tls_write_all(TLSObject *self, PyObject *iterable)
     }
     PyObject *iter = PyObject_GetIter(iterable);
     PyObject *bad = NULL; /* the first error, asyncio's to report */
+    tls_drop_parents(self);
     int rc = iter == NULL ? -1 : 0;
     while (rc == 0) {
         PyObject *data = PyIter_Next(iter);

@@ -109,7 +109,7 @@ int tls_write(TLSObject *self, PyObject *data);
 int tls_write_all(TLSObject *self, PyObject *iterable);
 /* Encrypts all that was written, for close_notify to come after it. */
 int tls_write_out(TLSObject *self);
-/* Encrypts and sends what waits for the end of a callback. */
+/* Encrypts and sends what waits for the end of the turn. */
 int tls_flush(TLSObject *self);
 /* The same for st->feed_flush. */
 int tls_feed_flush(PyObject *op);

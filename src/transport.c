@@ -627,13 +627,8 @@ transport_force_close(PyObject *op, PyObject *exc)
     if (t->conn_lost != 0 || t->loop == NULL) {
         return 0;
     }
-    if (transport_flush_first(op) < 0) {
-        return -1;
-    }
-    if (t->conn_lost != 0) { /* what was to be flushed could not be sent */
-        return 0;
-    }
     wqueue_clear(&t->out);
+    t->corked = false;
     t->closing = true;
     t->conn_lost++;
     Py_XSETREF(t->error, Py_XNewRef(exc));

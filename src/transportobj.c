@@ -41,7 +41,8 @@ const char Transport_abort_doc[] = PyDoc_STR(
 PyObject *
 Transport_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return none_or_error(transport_force_close(op, NULL));
+    return none_or_error(
+        transport_flush_first(op) < 0 ? -1 : transport_force_close(op, NULL));
 }
 
 const char Transport_is_closing_doc[] = PyDoc_STR(
@@ -64,7 +65,9 @@ Transport__call_connection_lost(PyObject *op, PyObject *exc)
 PyObject *
 Transport__force_close(PyObject *op, PyObject *exc)
 {
-    return none_or_error(transport_force_close(op, exc == Py_None ? NULL : exc));
+    return none_or_error(transport_flush_first(op) < 0
+                             ? -1
+                             : transport_force_close(op, exc == Py_None ? NULL : exc));
 }
 
 PyObject *
@@ -76,7 +79,9 @@ Transport__fatal_error(PyObject *op, PyObject *args)
     }
     message = message ? Py_NewRef(message)
                       : PyUnicode_FromString("Fatal error on transport");
-    int rc = message == NULL ? -1 : transport_fatal_error(op, exc, message);
+    int rc = message == NULL || transport_flush_first(op) < 0
+        ? -1
+        : transport_fatal_error(op, exc, message);
     Py_XDECREF(message);
     return none_or_error(rc);
 }
@@ -140,8 +145,12 @@ Transport_set_protocol(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                        PyObject *kwnames)
 {
     PyObject *protocol = args_parse_one(&set_protocol_spec, args, nargs, kwnames);
-    return protocol == NULL ? NULL
-                            : none_or_error(transport_set_protocol(op, protocol));
+    if (protocol == NULL) {
+        return NULL;
+    }
+    /* What was written so far is the old protocol's: it hears of a full buffer. */
+    return none_or_error(
+        transport_flush_first(op) < 0 ? -1 : transport_set_protocol(op, protocol));
 }
 
 const char Transport_get_protocol_doc[] = PyDoc_STR(

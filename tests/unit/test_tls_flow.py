@@ -123,7 +123,7 @@ def test_size_within_a_callback(blocked, loop):
 
 
 def test_size_of_what_can_leave(links, loop):
-    """It is not counted, though it may leave at the callback's end only."""
+    """It is not counted, though it may leave at the turn's end only."""
     transport, _ = links.connect()
 
     def write():

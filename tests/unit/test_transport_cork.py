@@ -1,10 +1,11 @@
-"""When written bytes leave: at once, or by the end of the turn in which they were written.
+"""When written bytes leave: at once, or by the end of the turn that wrote them.
 
 Whether several writes of one turn leave in one call of the kernel or in several is not
 told apart here. What is told: who can rely on what.
 """
 
 import asyncio
+import select
 import threading
 import time
 
@@ -18,6 +19,7 @@ from tests.unit.transport_helpers import (
     drained,
     in_callback,
     linked,
+    reset,
     run,
     run_until,
     turns,
@@ -150,7 +152,7 @@ def test_each_turn_by_itself(links, loop, send):
 
 
 def test_long_turn(links, loop, send):
-    """What was written leaves before the end of a turn of many slow callbacks."""
+    """What was written leaves before the end of a turn of slow callbacks."""
     transport, peer = links.connect()
     received = []
 
@@ -160,8 +162,7 @@ def test_long_turn(links, loop, send):
             pass
 
     loop.call_soon(send, transport)
-    for _ in range(17):
-        loop.call_soon(spend)
+    loop.call_soon(spend)
     loop.call_soon(lambda: received.append(at_once(peer)))
     turns(loop)
     assert received == [b"data"]
@@ -193,6 +194,41 @@ def test_forced_to_close_in_the_same_turn(links, loop, send):
     assert drained(loop, peer) == b"data"
     run_until(loop, lambda: protocol.lost)
     assert protocol.lost == [error]
+
+
+def test_peer_that_resets_in_the_same_turn(links, loop, send, reported):
+    """The error is the one that asyncio's write() finds."""
+    contexts = reported(loop)
+    transport, peer = links.connect(Recorder(), "tcp")
+    protocol = transport.get_protocol()
+    reset(peer)
+    select.select([transport.get_extra_info("socket").fileno()], [], [], DEADLINE)
+    loop.call_soon(send, transport)
+    run_until(loop, lambda: protocol.lost)
+    assert [type(exc) for exc in protocol.lost] == [ConnectionResetError]
+    assert contexts == []
+
+
+def test_old_protocol_is_paused(links, loop):
+    """Not the one that is set later in the turn."""
+    transport, _ = links.blocked()
+    old, new = transport.get_protocol(), Recorder()
+    transport.set_write_buffer_limits(0)
+    loop.call_soon(transport.write, b"data")
+    loop.call_soon(transport.set_protocol, new)
+    turns(loop)
+    assert "pause_writing" in old.calls
+    assert "pause_writing" not in new.calls
+
+
+def test_polled_by_hand(links, loop, send):
+    transport, peer = links.connect()
+    received = []
+    loop.call_soon(send, transport)
+    loop.call_soon(lambda: loop._selector.select(0))
+    loop.call_soon(lambda: received.append(at_once(peer)))
+    turns(loop)
+    assert received == [b"data"]
 
 
 # In the callback that wrote, as asyncio has it
