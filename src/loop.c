@@ -362,6 +362,7 @@ loop_wait(LoopObject *self, int64_t timeout)
     n = poll_wait(&self->poll, timeout);
     Py_END_ALLOW_THREADS
     self->sleep = LOOP_AWAKE;
+    self->breathed_at = sys_now_coarse_ns();
     return n;
 }
 
@@ -376,6 +377,10 @@ loop_flush(LoopObject *self)
 int
 loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
 {
+    /* There is something only if a callback polls by hand. */
+    if (self->flush != NULL && self->sleep != LOOP_ASLEEP && loop_flush(self) < 0) {
+        return -1;
+    }
     if (self->sleep == LOOP_ASLEEP) {
         PyErr_SetString(PyExc_RuntimeError,
                         "the event loop is polling in another thread");
@@ -384,8 +389,7 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
     if (UNLIKELY(self->closed)) {
         return loop_err_closed();
     }
-    /* Something to flush: a callback polls by hand. */
-    if (loop_own_poll(self) < 0 || (self->flush != NULL && loop_flush(self) < 0)) {
+    if (loop_own_poll(self) < 0) {
         return -1;
     }
     if (self->sleep == LOOP_ROUSED || ring_len(&self->ready) > 0) {
@@ -553,6 +557,9 @@ loop_gather_hooked(LoopObject *self)
 {
     double timeout = -1; /* forever */
     loop_leave_task(self);
+    if (self->flush != NULL && loop_flush(self) < 0) {
+        return -1;
+    }
     if (ring_len(&self->ready) > 0 || self->stopping) {
         timeout = 0;
     }

@@ -195,7 +195,6 @@ source_soon(LoopObject *loop, struct source *s)
 void
 source_flush_soon(LoopObject *loop, struct source *s)
 {
-    s->flush_forks = sys_fork_count();
     if (!s->flushing) {
         s->flushing = true;
         s->next_flush = NULL;

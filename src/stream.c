@@ -8,7 +8,8 @@
  * empty -> empty, waiting    [stream_write_large, _view]  outside, or if it is large:
  *                            tried at once
  * corked -> empty, waiting   [stream_try]  tried: at the turn's end, when more than
- *                            CORK_MAX bytes wait, or when somebody looks
+ *                            CORK_MAX bytes or the high-water mark wait, or when
+ *                            somebody looks
  * corked -> empty            [stream_drop_parents]  in a child of fork
  * waiting -> empty           [stream_run_write]  there is room; flow control counts
  *
@@ -135,8 +136,7 @@ stream_wait_for_room(PyObject *op)
 static inline void
 stream_drop_parents(TransportData *t)
 {
-    if (UNLIKELY(t->corked && t->source.flushing
-                 && t->source.flush_forks != sys_fork_count())) {
+    if (UNLIKELY(t->corked && t->source.flush_forks != sys_fork_count())) {
         t->corked = false;
         wqueue_clear(&t->out);
     }
@@ -222,6 +222,7 @@ stream_cork(TransportData *t, bool was_empty)
     if (was_empty && t->out.len > 0) {
         LoopObject *loop = transport_loop(t);
         t->corked = true;
+        t->source.flush_forks = sys_fork_count();
         if (stream_may_cork(loop)) {
             source_flush_soon(loop, &t->source);
         }
@@ -236,7 +237,8 @@ stream_appended(PyObject *op)
     if (!t->corked) {
         return transport_check_high(op);
     }
-    if (t->out.size > CORK_MAX || !stream_may_cork(transport_loop(t))) {
+    if (t->out.size > CORK_MAX || t->out.size > t->high
+        || !stream_may_cork(transport_loop(t))) {
         return stream_try(op);
     }
     return 0;

@@ -370,8 +370,10 @@ tls_appended(TLSObject *self)
     }
     LoopObject *loop = tls_loop(self);
     if (LIKELY(loop != NULL && stream_may_cork(loop))
-        && self->backlog.size <= BACKLOG_MAX) {
+        && self->backlog.size <= BACKLOG_MAX
+        && self->backlog.size < self->outgoing_high) {
         self->corked = true;
+        self->source.flush_forks = sys_fork_count();
         source_flush_soon(loop, &self->source);
         return 0;
     }

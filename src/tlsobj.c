@@ -230,6 +230,9 @@ Tls__set_app_protocol(PyObject *op, PyObject *protocol)
 {
     TLSObject *self = TLS(op);
     PyObject *get_buffer, *updated = NULL;
+    if (tls_flush(self) < 0) { /* the old protocol's */
+        return NULL;
+    }
     int buffered = PyObject_GetOptionalAttr(protocol, self->st->str_get_buffer,
                                             &get_buffer);
     if (buffered > 0) {

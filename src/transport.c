@@ -406,11 +406,15 @@ transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message)
     if (TRANSPORT(op)->loop == NULL) { /* closed meanwhile, by what raised */
         return 0;
     }
+    bool corked = TRANSPORT(op)->corked;
     PyObject *outer = PyErr_GetHandledException();
     PyErr_SetHandledException(exc);
     int rc = transport_report_fatal(op, exc, message);
     PyErr_SetHandledException(outer);
     Py_XDECREF(outer);
+    if (rc == 0 && !corked) { /* what the exception handler wrote */
+        rc = transport_flush_first(op);
+    }
     return rc < 0 ? -1 : transport_force_close(op, exc);
 }
 

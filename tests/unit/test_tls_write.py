@@ -230,8 +230,8 @@ def test_small_and_large_writes(links, loop, call):
     assert received(loop, peer, len(expected)) == expected
 
 
-def test_what_is_written_leaves_in_its_callback(links, loop):
-    """The peer can have it before the loop runs another callback."""
+def test_what_is_written_leaves_in_its_turn(links, loop):
+    """The peer can have it before the loop begins another turn."""
     transport, peer = links.connect()
     seen = []
 
@@ -240,8 +240,8 @@ def test_what_is_written_leaves_in_its_callback(links, loop):
         seen.append(bytes(peer.data))
 
     loop.call_soon(transport.write, b"x")
-    loop.call_soon(look)
-    turns(loop)
+    loop.call_soon(loop.call_soon, look)
+    turns(loop, 2)
     assert seen == [b"x"]
 
 

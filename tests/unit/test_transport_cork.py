@@ -161,6 +161,9 @@ def test_long_turn(links, loop, send):
         while time.monotonic() < end:
             pass
 
+    # The first ones have the loop look at the clock.
+    for _ in range(20):
+        loop.call_soon(int)
     loop.call_soon(send, transport)
     loop.call_soon(spend)
     loop.call_soon(lambda: received.append(at_once(peer)))
@@ -184,51 +187,93 @@ def test_protocol_that_writes_and_raises(links, loop, reported):
     assert [type(context["exception"]) for context in contexts] == [ZeroDivisionError]
 
 
-def test_forced_to_close_in_the_same_turn(links, loop, send):
+def test_forced_to_close_in_the_same_callback(links, loop, send):
     transport, peer = links.connect()
     protocol = transport.get_protocol()
     error = ZeroDivisionError()
-    loop.call_soon(send, transport)
-    loop.call_soon(transport._force_close, error)
-    turns(loop)
+
+    def callback():
+        send(transport)
+        transport._force_close(error)
+
+    in_callback(loop, callback)
     assert drained(loop, peer) == b"data"
     run_until(loop, lambda: protocol.lost)
     assert protocol.lost == [error]
 
 
-def test_peer_that_resets_in_the_same_turn(links, loop, send, reported):
+def test_exception_handler_writes(links, loop):
+    """Before the connection goes."""
+
+    def fail(self, data):
+        raise ZeroDivisionError
+
+    _, peer = links.connect(Recorder(data_received=fail))
+    loop.set_exception_handler(lambda _, context: context["transport"].write(b"data"))
+    peer.send(b"x")
+    assert drained(loop, peer) == b"data"
+
+
+def test_peer_that_resets(links, loop, send, reported):
     """The error is the one that asyncio's write() finds."""
     contexts = reported(loop)
     transport, peer = links.connect(Recorder(), "tcp")
     protocol = transport.get_protocol()
     reset(peer)
     select.select([transport.get_extra_info("socket").fileno()], [], [], DEADLINE)
-    loop.call_soon(send, transport)
+
+    def callback():
+        send(transport)
+        transport._read_ready()
+
+    in_callback(loop, callback)
     run_until(loop, lambda: protocol.lost)
     assert [type(exc) for exc in protocol.lost] == [ConnectionResetError]
     assert contexts == []
 
 
 def test_old_protocol_is_paused(links, loop):
-    """Not the one that is set later in the turn."""
+    """Not the one that is set later in the callback."""
     transport, _ = links.blocked()
     old, new = transport.get_protocol(), Recorder()
     transport.set_write_buffer_limits(0)
-    loop.call_soon(transport.write, b"data")
-    loop.call_soon(transport.set_protocol, new)
-    turns(loop)
+
+    def callback():
+        transport.write(b"data")
+        transport.set_protocol(new)
+
+    in_callback(loop, callback)
     assert "pause_writing" in old.calls
     assert "pause_writing" not in new.calls
 
 
+@pytest.mark.parametrize("high", [0, 4, 5])
+def test_paused_in_write(links, loop, high):
+    """As soon as more waits than the high-water mark."""
+    transport, _ = links.blocked()
+    protocol = transport.get_protocol()
+    transport.set_write_buffer_limits(high)
+
+    def callback():
+        told = []
+        for _ in range(3):
+            write(transport)
+            told.append("pause_writing" in protocol.calls)
+        return told
+
+    expected = [len(b"data") * (i + 1) > high for i in range(3)]
+    assert in_callback(loop, callback) == expected
+
+
 def test_polled_by_hand(links, loop, send):
     transport, peer = links.connect()
-    received = []
-    loop.call_soon(send, transport)
-    loop.call_soon(lambda: loop._selector.select(0))
-    loop.call_soon(lambda: received.append(at_once(peer)))
-    turns(loop)
-    assert received == [b"data"]
+
+    def callback():
+        send(transport)
+        loop._selector.select(0)
+        return at_once(peer)
+
+    assert in_callback(loop, callback) == b"data"
 
 
 # In the callback that wrote, as asyncio has it

@@ -38,11 +38,13 @@ def test_both_write(loop, send):
         send(transport, b"child ")
         transport.get_write_buffer_size()
 
+    def parent():
+        send(transport, b"parent ")
+        in_child(child)
+
     with transport_helpers.linked(loop) as links:
         transport, peer = links.connect()
-        loop.call_soon(send, transport, b"parent ")
-        loop.call_soon(in_child, child)
-        transport_helpers.turns(loop)
+        transport_helpers.in_callback(loop, parent)
         words = transport_helpers.at_once(peer).split()
     assert sorted(words) == [b"child", b"parent"]
 
@@ -53,12 +55,43 @@ def test_child_writes_nothing(loop, data):
         transport.writelines(data)
         transport.get_write_buffer_size()
 
+    def parent():
+        transport.write(b"parent")
+        in_child(child)
+
     with transport_helpers.linked(loop) as links:
         transport, peer = links.connect()
-        loop.call_soon(transport.write, b"parent")
-        loop.call_soon(in_child, child)
-        transport_helpers.turns(loop)
+        transport_helpers.in_callback(loop, parent)
         assert transport_helpers.at_once(peer) == b"parent"
+
+
+@pytest.mark.parametrize("kind", [transport_helpers, tls_helpers])
+def test_child_goes_on(loop, kind):
+    """Daemons do: the child leaves the callback, and ends in the next turn."""
+    parent = os.getpid()
+    children = []
+
+    def callback():
+        transport.write(b"parent")
+        children.append(os.fork())
+        if children == [0]:
+            loop.call_soon(os._exit, 0)
+
+    with kind.linked(loop) as links:
+        transport, peer = links.connect()
+        loop.call_soon(callback)
+        try:
+            transport_helpers.turns(loop, 3)
+        finally:
+            if os.getpid() != parent:
+                os._exit(1)
+        _, status = os.waitpid(children[0], 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        transport.write(b" goes on")
+        if kind is tls_helpers:
+            assert tls_helpers.received(loop, peer, 14) == b"parent goes on"
+        else:
+            assert transport_helpers.at_once(peer) == b"parent goes on"
 
 
 @pytest.mark.parametrize("data", [[], [b""]])
@@ -69,10 +102,12 @@ def test_child_writes_nothing_over_tls(loop, data):
         transport.writelines(data)
         transport.get_write_buffer_size()
 
+    def parent():
+        transport.write(b"parent")
+        in_child(child)
+
     with tls_helpers.linked(loop) as links:
         transport, peer = links.connect()
-        loop.call_soon(transport.write, b"parent")
-        loop.call_soon(in_child, child)
-        transport_helpers.turns(loop)
+        transport_helpers.in_callback(loop, parent)
         transport.write(b" goes on")
         assert tls_helpers.received(loop, peer, 14) == b"parent goes on"
