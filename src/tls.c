@@ -369,9 +369,10 @@ tls_appended(TLSObject *self)
         return 0;
     }
     LoopObject *loop = tls_loop(self);
+    tls_drop_parents(self);
     if (LIKELY(loop != NULL && stream_may_cork(loop))
-        && self->backlog.size <= BACKLOG_MAX
-        && self->backlog.size < self->outgoing_high) {
+        && self->backlog.size <= BACKLOG_MAX && self->backlog.size < self->outgoing_high
+        && !self->ssl_writing_paused) {
         self->corked = true;
         self->source.flush_forks = sys_fork_count();
         source_flush_soon(loop, &self->source);

@@ -406,15 +406,17 @@ transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message)
     if (TRANSPORT(op)->loop == NULL) { /* closed meanwhile, by what raised */
         return 0;
     }
-    bool corked = TRANSPORT(op)->corked;
+    LoopObject *loop = transport_loop(TRANSPORT(op));
+    bool in_callback = loop->in_callback;
     PyObject *outer = PyErr_GetHandledException();
     PyErr_SetHandledException(exc);
+    Py_INCREF(loop);
+    loop->in_callback = false; /* what an exception handler writes leaves at once */
     int rc = transport_report_fatal(op, exc, message);
+    loop->in_callback = in_callback && !loop->write_at_once;
+    Py_DECREF(loop);
     PyErr_SetHandledException(outer);
     Py_XDECREF(outer);
-    if (rc == 0 && !corked) { /* what the exception handler wrote */
-        rc = transport_flush_first(op);
-    }
     return rc < 0 ? -1 : transport_force_close(op, exc);
 }
 

@@ -1,6 +1,7 @@
 """The end of a connection over TLS by the peer, and what is possible after it."""
 
 import logging
+import select
 import socket
 import sys
 
@@ -15,7 +16,9 @@ from tests.unit.tls_helpers import (
 )
 from tests.unit.transport_helpers import (
     BIG,
+    DEADLINE,
     Recorder,
+    in_callback,
     reset,
     run_until,
     turns,
@@ -125,6 +128,23 @@ def test_the_peer_resets(links, loop, side):
     assert type(protocol.lost[0]) is ConnectionResetError
     assert protocol.calls == ["connection_made", "connection_lost"]
     assert transport.is_closing()
+
+
+def test_the_peer_resets_and_something_is_written(links, loop, side):
+    """The error is the one that asyncio's write() finds."""
+    protocol = Recorder()
+    transport, peer = links.connect(protocol, side, family="tcp")
+    below = transport._ssl_protocol._transport
+    reset(peer.sock)
+    select.select([below.get_extra_info("socket").fileno()], [], [], DEADLINE)
+
+    def callback():
+        transport.write(b"data")
+        below._read_ready()
+
+    in_callback(loop, callback)
+    run_until(loop, lambda: protocol.lost)
+    assert [type(exc) for exc in protocol.lost] == [ConnectionResetError]
 
 
 def test_the_peer_half_closes(links, loop):
