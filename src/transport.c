@@ -406,11 +406,10 @@ transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message)
     if (TRANSPORT(op)->loop == NULL) { /* closed meanwhile, by what raised */
         return 0;
     }
-    LoopObject *loop = transport_loop(TRANSPORT(op));
+    LoopObject *loop = LOOP(Py_NewRef(TRANSPORT(op)->loop));
     bool in_callback = loop->in_callback;
     PyObject *outer = PyErr_GetHandledException();
     PyErr_SetHandledException(exc);
-    Py_INCREF(loop);
     loop->in_callback = false; /* what an exception handler writes leaves at once */
     int rc = transport_report_fatal(op, exc, message);
     loop->in_callback = in_callback && !loop->write_at_once;
