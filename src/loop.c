@@ -1,8 +1,12 @@
-/* loop.c - see loop.h: turns, timers and the poll.
+/* loop.c - see loop.h: turns and timers.
  *
  * When a turn does not poll. With work ready a poll cannot wait, only look; asyncio
  * looks every turn. We look every turn too, but
  *  - not when nothing is watched: there is nothing to see;
+ *  - not in the turn after a look that saw a crowd (CROWD events or more), unless the
+ *    coarse clock has ticked since: what these have scheduled runs first. So the
+ *    connections of a busy server keep step: all are read, then all tasks run, then all
+ *    answers leave, where half of them would be one step behind the others;
  *  - not when QUIET_TURNS turns in a row have seen nothing and made no timer due:
  *    then POLL_EVERY_NS pass between two looks. The clock itself is read every
  *    `quota` turns, a number that halves when turns are slow; in between, a look at
@@ -22,20 +26,17 @@
 #include <errno.h>
 #include <math.h>
 
-#define QUIET_TURNS HARD_OR(INT_MAX, 8)
 #define POLL_EVERY_NS (100 * 1000)
 #define QUOTA_MAX 16
 /* Callbacks that are no Python code never let other threads and signal handlers in: we
  * do, once in a tick of the coarse clock, which is read after so many callbacks; after
  * each one while something waits to be sent, which it does for a tick at most. */
 #define CALLBACKS_PER_LOOK 8
-/* asyncio's MAXIMUM_SELECT_TIMEOUT: a day. */
-#define SLEEP_MAX_NS (24 * 3600 * NS_PER_SEC)
 
 /* --- life --------------------------------------------------------------------- */
 
-static int
-os_error(int rc)
+int
+loop_os_error(int rc)
 {
     if (rc == -ENOMEM) {
         PyErr_NoMemory();
@@ -46,8 +47,7 @@ os_error(int rc)
     return -1;
 }
 
-/* Makes, or after a fork makes anew, the loop's own descriptors. */
-static int
+int
 loop_add_own_fds(LoopObject *self)
 {
     int rc = poll_add(&self->poll, self->wake_fd, POLL_READ, TAG_WAKE);
@@ -73,7 +73,7 @@ loop_open(LoopObject *self)
     }
     if (rc < 0) {
         loop_release(self);
-        return os_error(rc);
+        return loop_os_error(rc);
     }
     self->opened = true;
     self->closed = false;
@@ -97,12 +97,12 @@ loop_after_fork(LoopObject *self)
     }
     int wake_fd = sys_eventfd();
     if (wake_fd < 0) {
-        return os_error(wake_fd);
+        return loop_os_error(wake_fd);
     }
     int rc = poll_reopen(&self->poll);
     if (rc < 0) {
         sys_close(&wake_fd);
-        return os_error(rc);
+        return loop_os_error(rc);
     }
     sys_close(&self->wake_fd);
     self->wake_fd = wake_fd;
@@ -110,7 +110,7 @@ loop_after_fork(LoopObject *self)
     sys_close(&self->signal_fd[1]);
     rc = loop_add_own_fds(self);
     if (rc < 0) {
-        return os_error(rc);
+        return loop_os_error(rc);
     }
     watch_register_all(&self->watches, &self->poll);
     return 0;
@@ -244,185 +244,7 @@ loop_pop_timer(LoopObject *self)
     return 0;
 }
 
-/* --- the poll ----------------------------------------------------------------- */
-
-/* What a cancelled handle in the table asks for: nobody called remove_reader(). */
-static int
-loop_forget_watch(LoopObject *self, int fd, unsigned direction)
-{
-    PyObject *removed;
-    int rc = watch_unset(&self->watches, &self->poll, fd, direction, &removed);
-    Py_XDECREF(removed);
-    return rc;
-}
-
-static int
-loop_deliver(LoopObject *self, int fd, unsigned direction, PyObject *handle)
-{
-    if (handle == NULL) {
-        return 0;
-    }
-    return HANDLE(handle)->cancelled ? loop_forget_watch(self, fd, direction)
-                                     : loop_push(self, handle);
-}
-
-/* One event of a watched descriptor. */
-static int
-loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
-{
-    struct watch *w = watch_find(&self->watches, fd);
-    unsigned end = mask & POLL_END;
-    mask &= w->mask;
-    if (events != NULL) {
-        PyObject *pair = Py_BuildValue("(iI)", fd, mask);
-        int rc = pair == NULL ? -1 : PyList_Append(events, pair);
-        Py_XDECREF(pair);
-        return rc;
-    }
-    if (LIKELY(w->source != NULL)) {
-        unsigned rest = mask & ~(w->reader ? POLL_READ : 0)
-            & ~(w->writer ? POLL_WRITE : 0);
-        if (rest != 0 && source_event(self, w->source, rest | end) < 0) {
-            return -1;
-        }
-        w = watch_find(&self->watches, fd);
-        if (w == NULL || (w->reader == NULL && w->writer == NULL)) {
-            return 0;
-        }
-    }
-    if (mask & POLL_READ && loop_deliver(self, fd, POLL_READ, w->reader) < 0) {
-        return -1;
-    }
-    /* The slot may have moved: dropping a cancelled reader can run Python. */
-    w = watch_find(&self->watches, fd);
-    if (w != NULL && mask & POLL_WRITE
-        && loop_deliver(self, fd, POLL_WRITE, w->writer) < 0) {
-        return -1;
-    }
-    return 0;
-}
-
-static int
-loop_rebuild_poll(LoopObject *self)
-{
-    int rc = poll_reopen(&self->poll);
-    if (rc == 0) {
-        rc = loop_add_own_fds(self);
-    }
-    if (rc < 0) {
-        return os_error(rc);
-    }
-    watch_register_all(&self->watches, &self->poll);
-    return 0;
-}
-
-static int
-loop_take_events(LoopObject *self, int n, PyObject *events)
-{
-    bool stale = false;
-    /* Taking an event can run Python, which could close the loop. */
-    for (int i = 0; i < n && !self->closed; i++) {
-        int fd;
-        uint32_t tag;
-        unsigned mask = poll_event(&self->poll, i, &fd, &tag);
-        if (tag == TAG_WAKE) {
-            sys_eventfd_drain(self->wake_fd);
-            continue;
-        }
-        if (tag == TAG_SIGNAL) {
-            if (signal_schedule_read(self) < 0) {
-                return -1;
-            }
-            continue;
-        }
-        struct watch *w = watch_find(&self->watches, fd);
-        if (w == NULL || w->tag != tag) {
-            stale = true;
-        }
-        else if (loop_take_event(self, fd, mask, events) < 0) {
-            return -1;
-        }
-    }
-    if (UNLIKELY(stale) && !self->closed && loop_rebuild_poll(self) < 0) {
-        return -1;
-    }
-    return 0;
-}
-
-static int
-loop_wait(LoopObject *self, int64_t timeout)
-{
-    int n;
-    if (timeout == 0) {
-        return poll_wait(&self->poll, 0);
-    }
-    loop_leave_task(self);
-    self->sleep = LOOP_ASLEEP;
-    Py_BEGIN_ALLOW_THREADS
-    n = poll_wait(&self->poll, timeout);
-    Py_END_ALLOW_THREADS
-    self->sleep = LOOP_AWAKE;
-    self->breathed_at = sys_now_coarse_ns();
-    return n;
-}
-
-/* Sends what callbacks have written. */
-static int
-loop_flush(LoopObject *self)
-{
-    loop_leave_task(self);
-    return source_flush_all(self);
-}
-
-int
-loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
-{
-    /* There is something only if a callback polls by hand. */
-    if (self->flush != NULL && self->sleep != LOOP_ASLEEP && loop_flush(self) < 0) {
-        return -1;
-    }
-    if (self->sleep == LOOP_ASLEEP) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "the event loop is polling in another thread");
-        return -1;
-    }
-    if (UNLIKELY(self->closed)) {
-        return loop_err_closed();
-    }
-    if (loop_own_poll(self) < 0) {
-        return -1;
-    }
-    if (self->sleep == LOOP_ROUSED || ring_len(&self->ready) > 0) {
-        timeout = 0;
-        self->sleep = LOOP_AWAKE;
-    }
-    if (timeout > SLEEP_MAX_NS) {
-        timeout = SLEEP_MAX_NS;
-    }
-    /* All that is ready is seen in one turn: our own two descriptors, and the others.
-     */
-    if (UNLIKELY(self->poll.cap < self->watches.count + 2)) {
-        poll_reserve(&self->poll, self->watches.count + 2);
-    }
-    int n = loop_wait(self, timeout);
-    if (n != 0) {
-        loop_leave_task(self);
-    }
-    if (n == -EINTR) {
-        return PyErr_CheckSignals();
-    }
-    if (n < 0) {
-        return os_error(n);
-    }
-    if (n > 0) {
-        loop_expect_events(self);
-        return loop_take_events(self, n, events);
-    }
-    if (self->quiet < QUIET_TURNS) {
-        self->quiet++;
-    }
-    return 0;
-}
+/* --- a turn ------------------------------------------------------------------- */
 
 /* With work ready: may this turn do without a poll? */
 static bool
@@ -449,6 +271,17 @@ loop_may_skip_poll(LoopObject *self)
     self->skip = self->quota;
     self->coarse_at = sys_now_coarse_ns();
     return true;
+}
+
+/* The last look saw a crowd: what that has scheduled comes before the next one. */
+static bool
+loop_puts_off_poll(LoopObject *self)
+{
+    if (LIKELY(!self->crowded)) {
+        return false;
+    }
+    self->crowded = false;
+    return sys_now_coarse_ns() == self->coarse_at;
 }
 
 /* Nothing can be seen by looking: no descriptor but our own is watched. */
@@ -479,8 +312,6 @@ loop_breathe(LoopObject *self)
     return PyErr_CheckSignals();
 }
 
-/* --- a turn ------------------------------------------------------------------- */
-
 /* Polls and makes due timers ready, by our own clock and backend. */
 static int
 loop_gather(LoopObject *self)
@@ -500,7 +331,7 @@ loop_gather(LoopObject *self)
             self->quiet++;
         }
     }
-    else {
+    else if (!busy || self->stopping || !loop_puts_off_poll(self)) {
         int64_t timeout = POLL_FOREVER;
         if (busy) {
             timeout = 0;

@@ -113,6 +113,7 @@ typedef struct loop_object {
     int quiet;
     int quota;
     int skip;
+    bool crowded; /* the last poll, at coarse_at, has seen CROWD events or more */
     int callbacks; /* since the last look at breathed_at */
     int64_t breathed_at;
 
@@ -242,6 +243,10 @@ loop_push(LoopObject *self, PyObject *handle)
     return 0;
 }
 
+/* Raises what a negative errno says: -1. */
+int loop_os_error(int rc);
+/* Has the loop's own descriptors watched. */
+int loop_add_own_fds(LoopObject *self);
 /* Makes the descriptors. */
 int loop_open(LoopObject *self);
 /* Drops what such a ring holds. */
@@ -267,14 +272,22 @@ loop_own_poll(LoopObject *self)
 int loop_run_once(LoopObject *self);
 int loop_run(LoopObject *self);
 
+/* asyncio's MAXIMUM_SELECT_TIMEOUT: a day. */
+#define SLEEP_MAX_NS (24 * 3600 * NS_PER_SEC)
+/* After so many turns that saw nothing, polls are skipped; see loop.c. */
+#define QUIET_TURNS HARD_OR(INT_MAX, 8)
+
+/* Sends what callbacks have written. */
+int loop_flush(LoopObject *self);
 /* Waits up to `timeout` nanoseconds and makes ready what the events call for, or,
  * with `events` not NULL, appends (fd, mask) pairs to that list. */
 int loop_poll(LoopObject *self, int64_t timeout, PyObject *events);
 
-/* Forget that it has been quiet: the next turns poll. */
+/* Forget that it has been quiet, or crowded: the next turns poll. */
 static inline void
 loop_expect_events(LoopObject *self)
 {
+    self->crowded = false;
     self->quiet = 0;
     self->skip = 0;
     self->quota = 0;

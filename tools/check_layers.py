@@ -12,7 +12,7 @@ from pathlib import Path
 LAYERS = (
     "base compat list heap ring state err buf args gen mro wqueue",
     "sys addr mmsg poll poll_epoll",
-    "loop loophooks source handle handleobj timer inbox signal watch",
+    "loop looppoll loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
     "transport transportstart transportextra transportobj transporttypes"
     " clients stream streamread streamfeed datagram pipe",
