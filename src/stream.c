@@ -27,6 +27,9 @@
 
 #define CORK_MAX HARD_OR(16, 32 * 1024)
 #define VECTORS HARD_OR(2, 64)
+/* Pieces of so many bytes together are copied for a send(), which costs less than a
+ * sendmsg(). */
+#define JOINED_MAX HARD_OR(8, 2048)
 
 /* --- sending ------------------------------------------------------------------ */
 
@@ -81,6 +84,19 @@ send_by_object(TransportData *t)
     return n < 0 && !PyErr_Occurred() ? 0 : n;
 }
 
+/* Sends few bytes in pieces. */
+static Py_ssize_t
+send_joined(int fd, const struct iovec *iov, size_t pieces)
+{
+    char joined[JOINED_MAX];
+    size_t size = 0, i = 0;
+    do {
+        memcpy(joined + size, iov[i].iov_base, iov[i].iov_len);
+        size += iov[i].iov_len;
+    } while (++i < pieces);
+    return send_bytes(fd, joined, size);
+}
+
 /* Sends from the first pieces, as many as one call takes. */
 static Py_ssize_t
 send_pieces(TransportData *t, Py_ssize_t *offered)
@@ -91,6 +107,9 @@ send_pieces(TransportData *t, Py_ssize_t *offered)
     *offered = 0;
     for (size_t i = 0; i < msg.msg_iovlen; i++) {
         *offered += (Py_ssize_t)iov[i].iov_len;
+    }
+    if (*offered <= JOINED_MAX) {
+        return send_joined(transport_fd(t), iov, msg.msg_iovlen);
     }
     Py_ssize_t n;
     do {
