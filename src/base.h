@@ -1,7 +1,7 @@
 /* base.h - what every file of evloop includes first.
  *
- * EVLOOP_HARD builds the hostile variant: tiny containers, no freelists and no
- * skipped polls, so that every slow path is taken by ordinary tests. */
+ * EVLOOP_HARD builds the hostile variant: tiny containers, no freelists, no
+ * polls skipped for quiet, so that every slow path is taken by ordinary tests. */
 
 #ifndef EVLOOP_BASE_H
 #define EVLOOP_BASE_H

@@ -3,10 +3,10 @@
  * When a turn does not poll. With work ready a poll cannot wait, only look; asyncio
  * looks every turn. We look every turn too, but
  *  - not when nothing is watched: there is nothing to see;
- *  - not in the turn after a look that saw a crowd (CROWD events or more), unless the
- *    coarse clock has ticked since: what these have scheduled runs first. So the
- *    connections of a busy server keep step: all are read, then all tasks run, then all
- *    answers leave, where half of them would be one step behind the others;
+ *  - not in the turn after a look that saw a crowd (see looppoll.c), unless a timer is
+ *    due or the coarse clock has ticked since: what the events have scheduled runs
+ *    first. So the connections of a busy server keep step: all are read, then all tasks
+ *    run, then all answers leave. Else half of them would always be one step behind;
  *  - not when QUIET_TURNS turns in a row have seen nothing and made no timer due:
  *    then POLL_EVERY_NS pass between two looks. The clock itself is read every
  *    `quota` turns, a number that halves when turns are slow; in between, a look at
@@ -18,8 +18,6 @@
 #include "loop.h"
 #include "compat.h"
 #include "handle.h"
-#include "inbox.h"
-#include "signal.h"
 #include "source.h"
 #include "sys.h"
 
@@ -273,15 +271,17 @@ loop_may_skip_poll(LoopObject *self)
     return true;
 }
 
-/* The last look saw a crowd: what that has scheduled comes before the next one. */
+/* The last look saw a crowd: what that has scheduled comes before the next one. But no
+ * timer becomes ready without a look before it. */
 static bool
-loop_puts_off_poll(LoopObject *self)
+loop_may_put_off_poll(LoopObject *self)
 {
     if (LIKELY(!self->crowded)) {
         return false;
     }
     self->crowded = false;
-    return sys_now_coarse_ns() == self->coarse_at;
+    return sys_now_coarse_ns() == self->coarse_at
+        && (self->timers.len == 0 || self->timers.entries[0].key > sys_now_ns());
 }
 
 /* Nothing can be seen by looking: no descriptor but our own is watched. */
@@ -317,7 +317,8 @@ static int
 loop_gather(LoopObject *self)
 {
     bool busy = ring_len(&self->ready) > 0 || self->stopping;
-    if (busy && !self->stopping && loop_may_skip_poll(self)) {
+    if (busy && !self->stopping
+        && (loop_may_put_off_poll(self) || loop_may_skip_poll(self))) {
         return 0;
     }
     if (busy && loop_is_blind(self)) {
@@ -331,7 +332,7 @@ loop_gather(LoopObject *self)
             self->quiet++;
         }
     }
-    else if (!busy || self->stopping || !loop_puts_off_poll(self)) {
+    else {
         int64_t timeout = POLL_FOREVER;
         if (busy) {
             timeout = 0;

@@ -1,13 +1,13 @@
 /* loop.h - the engine: one turn of the loop after another.
  *
- * A turn: poll for I/O (not at all when nothing can have happened), make due
- * timers ready, then run what is ready: one batch, first in, first out. What a
- * batch schedules is run in the next turn.
+ * A turn: poll for I/O (loop.c says when not), make due timers ready, then run what is
+ * ready: one batch, first in, first out. What a batch schedules is run in the next
+ * turn.
  *
  * Who owns what: `ready` holds strong references to handles, tasks and the owners of
  * sources (source.h), `timers` to handles, `watches` to the readers and writers of
- * descriptors. A loop belongs to the
- * thread that runs it; what other threads may do stands in inbox.h. */
+ * descriptors. A loop belongs to the thread that runs it; what other threads may do
+ * stands in inbox.h. */
 
 #ifndef EVLOOP_LOOP_H
 #define EVLOOP_LOOP_H

@@ -1,7 +1,6 @@
 /* looppoll.c - see loop.h: waiting for events, and whose they are. */
 
 #include "loop.h"
-#include "compat.h"
 #include "handle.h"
 #include "signal.h"
 #include "source.h"
@@ -9,6 +8,7 @@
 
 #include <errno.h>
 
+/* So many events at once are those of a busy server: the next look may be put off. */
 #define CROWD HARD_OR(2, 8)
 
 /* What a cancelled handle in the table asks for: nobody called remove_reader(). */
@@ -168,6 +168,7 @@ loop_poll(LoopObject *self, int64_t timeout, PyObject *events)
     if (UNLIKELY(self->poll.cap < self->watches.count + 2)) {
         poll_reserve(&self->poll, self->watches.count + 2);
     }
+    self->crowded = false;
     int n = loop_wait(self, timeout);
     if (n != 0) {
         loop_leave_task(self);

@@ -52,11 +52,9 @@ Listener_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-Listener_clear(PyObject *op)
+static void
+listener_drop(Listener *self)
 {
-    Listener *self = (Listener *)op;
-    Py_INCREF(op); /* the watch table's reference may be the last */
     if (self->loop != NULL) {
         source_forget(LOOP(self->loop), &self->source);
     }
@@ -68,6 +66,13 @@ Listener_clear(PyObject *op)
     Py_CLEAR(self->context);
     Py_CLEAR(self->base_context);
     Py_CLEAR(self->retry);
+}
+
+static int
+Listener_clear(PyObject *op)
+{
+    Py_INCREF(op); /* the watch table's reference may be the last */
+    listener_drop((Listener *)op);
     Py_DECREF(op);
     return 0;
 }
@@ -77,17 +82,7 @@ Listener_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
     Listener *self = (Listener *)op;
-    if (self->loop != NULL) {
-        source_forget(LOOP(self->loop), &self->source);
-    }
-    Py_CLEAR(self->loop);
-    Py_CLEAR(self->factory);
-    Py_CLEAR(self->sock);
-    Py_CLEAR(self->server);
-    Py_CLEAR(self->tls);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->base_context);
-    Py_CLEAR(self->retry);
+    listener_drop(self);
     core_state *st = self->st;
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);

@@ -27,8 +27,8 @@
 
 #define CORK_MAX HARD_OR(16, 32 * 1024)
 #define VECTORS HARD_OR(2, 64)
-/* Pieces of so many bytes together are copied for a send(), which costs less than a
- * sendmsg(). */
+/* So many bytes or less, in several pieces, are copied together for one send(), which
+ * costs less than a sendmsg(). */
 #define JOINED_MAX HARD_OR(8, 2048)
 
 /* --- sending ------------------------------------------------------------------ */
@@ -84,7 +84,7 @@ send_by_object(TransportData *t)
     return n < 0 && !PyErr_Occurred() ? 0 : n;
 }
 
-/* Sends few bytes in pieces. */
+/* Sends one piece or more, of JOINED_MAX bytes together or less, as one. */
 static Py_ssize_t
 send_joined(int fd, const struct iovec *iov, size_t pieces)
 {

@@ -211,6 +211,20 @@ def test_size_of_the_buffer(links, loop):
     assert transport.get_write_buffer_size() == 0
 
 
+# evloop copies pieces of up to 2,048 bytes together.
+@pytest.mark.parametrize("size", [2, 2047, 2048, 2049])
+def test_pieces_of_one_turn(links, loop, size):
+    transport, peer = links.connect()
+    data = pattern(size)
+
+    def write():
+        for piece in data[:1], data[1 : size // 2], data[size // 2 :]:
+            transport.write(piece)
+
+    in_callback(loop, write)
+    assert drained(loop, peer, size) == data
+
+
 def test_many_pieces_that_wait(links, loop):
     transport, peer = links.blocked()
     pieces = [b"%03d" % i * (i * 37 % 101) for i in range(3000)]
