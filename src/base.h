@@ -1,6 +1,6 @@
 /* base.h - what every file of evloop includes first.
  *
- * EVLOOP_HARD builds the hostile variant: tiny containers, no freelists, no
+ * EVLOOP_HARD builds the hostile variant: tiny containers, no freelists and no
  * polls skipped for quiet, so that every slow path is taken by ordinary tests. */
 
 #ifndef EVLOOP_BASE_H
