@@ -107,11 +107,14 @@ restore_asyncgen_hooks(PyObject *op)
         Py_XDECREF(old);
         return old == NULL ? -1 : 0;
     }
-    PyObject *set = PyObject_GetAttrString(st->sys_module, "set_asyncgen_hooks");
-    PyObject *args = set == NULL ? NULL : PySequence_Tuple(old);
-    PyObject *res = args == NULL ? NULL : PyObject_CallObject(set, args);
-    Py_XDECREF(args);
+    /* Without need of memory, or a run that lacked it would leave the hooks. */
+    PyObject *args = PyTuple_Check(old) ? Py_NewRef(old) : PySequence_Tuple(old);
+    PyObject *set = args == NULL
+        ? NULL
+        : PyObject_GetAttr(st->sys_module, st->str_set_asyncgen_hooks);
+    PyObject *res = set == NULL ? NULL : PyObject_CallObject(set, args);
     Py_XDECREF(set);
+    Py_XDECREF(args);
     Py_DECREF(old);
     Py_XDECREF(res);
     return res == NULL ? -1 : PyObject_SetAttr(op, st->str__old_agen_hooks, Py_None);

@@ -234,13 +234,23 @@ read_pipe_at_eof(PyObject *op)
     }
     t->closing = true;
     t->conn_lost++;
-    if (source_watch(transport_loop(t), &t->source, 0) < 0
-        || transport_call_soon_steal(
-               t, PyObject_GetAttr(t->protocol, t->st->str_eof_received), NULL, NULL)
-            < 0) {
+    int rc = source_watch(transport_loop(t), &t->source, 0);
+    if (rc == 0) {
+        rc = transport_call_soon_steal(
+            t, PyObject_GetAttr(t->protocol, t->st->str_eof_received), NULL, NULL);
+    }
+    if (rc < 0 && !PyErr_ExceptionMatches(PyExc_MemoryError)) {
         return -1;
     }
-    return t->loop == NULL ? 0 : transport_schedule_lost(op);
+    /* Also without memory for that, or the protocol would never be told of the end. */
+    PyObject *exc = PyErr_GetRaisedException();
+    if (t->loop != NULL && transport_schedule_lost(op) < 0) {
+        rc = -1;
+    }
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+    return rc;
 }
 
 static int
@@ -264,8 +274,8 @@ read_pipe_read(PyObject *op)
         return read_pipe_at_eof(op);
     }
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
-    if (data == NULL) {
-        return -1;
+    if (data == NULL) { /* they are lost */
+        return transport_fatal(op, "Fatal read error on pipe transport");
     }
     PyObject *argv[3] = {NULL, NULL, data};
     PyObject *res = transport_call(t, t->st->str_data_received, argv, 1);
@@ -558,6 +568,7 @@ WritePipe_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         rc = transport_force_close(op, NULL);
     }
     t->closing = true;
+    t->dropped = false;
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 

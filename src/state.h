@@ -141,6 +141,7 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(run)                                                                             \
     X(select)                                                                          \
     X(sendto)                                                                          \
+    X(set_asyncgen_hooks)                                                              \
     X(slow_callback_duration)                                                          \
     X(submit)                                                                          \
     X(throw)                                                                           \

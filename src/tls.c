@@ -61,6 +61,11 @@ tls_fatal(TLSObject *self)
         : tls_call_method(self, self->st->str__fatal_error, exc, text);
     PyErr_SetHandledException(outer);
     Py_XDECREF(outer);
+    if (UNLIKELY(rc < 0) && self->native && self->transport != NULL) {
+        PyObject *transport = Py_NewRef(self->transport);
+        rc = transport_close_untold(transport, exc);
+        Py_DECREF(transport);
+    }
     Py_XDECREF(text);
     Py_DECREF(exc);
     return rc;

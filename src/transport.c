@@ -1,11 +1,10 @@
 /* transport.c - see transport.h: life, callbacks into the protocol, and the end. The
- * beginning is in transportstart.c. */
+ * beginning is in transportstart.c, what happens on errors in transporterror.c. */
 
 #include "transport.h"
 #include "compat.h"
 #include "handle.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 Py_ssize_t transport_offset;
@@ -238,6 +237,7 @@ Transport_finalize(PyObject *op)
     PyObject *exc = PyErr_GetRaisedException();
     t->gone = true;
     transport_warn_unclosed(op);
+    t->dropped = !t->closing;
     t->closing = true;
     transport_release_fd(t);
     transport_tell_server(op);
@@ -319,118 +319,6 @@ transport_watch_writing(PyObject *op, bool wanted)
     }
     return source_watch(transport_loop(t), &t->source,
                         wanted ? mask | POLL_WRITE : mask);
-}
-
-/* --- errors ------------------------------------------------------------------- */
-
-bool
-transport_error_is_exit(void)
-{
-    return PyErr_ExceptionMatches(PyExc_SystemExit)
-        || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-}
-
-/* loop.call_exception_handler({...}); steals `context`, which may be NULL. */
-static int
-transport_report_steal(PyObject *op, PyObject *context)
-{
-    TransportData *t = TRANSPORT(op);
-    PyObject *loop = Py_NewRef(t->loop ? t->loop : Py_None);
-    PyObject *res = context == NULL
-        ? NULL
-        : PyObject_CallMethodOneArg(loop, t->st->str_call_exception_handler, context);
-    Py_XDECREF(context);
-    Py_DECREF(loop);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-/* Whether asyncio only logs it, in debug mode: an error of the system. What reads pipes
- * expects just EIO, which is how a terminal ends. -1 on error. */
-static int
-error_is_usual(const TransportData *t, PyObject *exc)
-{
-    if (!PyErr_GivenExceptionMatches(exc, PyExc_OSError)
-        || t->kind != TRANSPORT_READ_PIPE) {
-        return PyErr_GivenExceptionMatches(exc, PyExc_OSError);
-    }
-    PyObject *number = PyObject_GetAttrString(exc, "errno");
-    PyObject *wanted = number == NULL ? NULL : PyLong_FromLong(EIO);
-    int usual = wanted == NULL ? -1 : PyObject_RichCompareBool(number, wanted, Py_EQ);
-    Py_XDECREF(number);
-    Py_XDECREF(wanted);
-    return usual;
-}
-
-/* With the exception as the one being handled, as in an except clause. */
-static int
-transport_report_fatal(PyObject *op, PyObject *exc, PyObject *message)
-{
-    TransportData *t = TRANSPORT(op);
-    int usual = error_is_usual(t, exc);
-    if (usual < 0) {
-        return -1;
-    }
-    if (!usual) {
-        return transport_report_steal(
-            op,
-            Py_BuildValue("{s:O,s:O,s:O,s:O}", "message", message, "exception", exc,
-                          "transport", op, "protocol",
-                          t->protocol ? t->protocol : Py_None));
-    }
-    int debug = transport_debug(t);
-    if (debug <= 0) {
-        return debug;
-    }
-    PyObject *logger = PyObject_GetAttr(t->st->base_events, t->st->str_logger);
-    PyObject *debug_method = logger == NULL
-        ? NULL
-        : PyObject_GetAttr(logger, t->st->str_debug);
-    PyObject *args = debug_method == NULL
-        ? NULL
-        : Py_BuildValue("(sOO)", "%r: %s", op, message);
-    PyObject *kwargs = args == NULL ? NULL
-                                    : Py_BuildValue("{s:O}", "exc_info", Py_True);
-    PyObject *res = kwargs == NULL ? NULL : PyObject_Call(debug_method, args, kwargs);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(args);
-    Py_XDECREF(debug_method);
-    Py_XDECREF(logger);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
-int
-transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message)
-{
-    if (TRANSPORT(op)->loop == NULL) { /* closed meanwhile, by what raised */
-        return 0;
-    }
-    LoopObject *loop = LOOP(Py_NewRef(TRANSPORT(op)->loop));
-    bool in_callback = loop->in_callback;
-    PyObject *outer = PyErr_GetHandledException();
-    PyErr_SetHandledException(exc);
-    loop->in_callback = false; /* what an exception handler writes leaves at once */
-    int rc = transport_report_fatal(op, exc, message);
-    loop->in_callback = in_callback && !loop->write_at_once;
-    Py_DECREF(loop);
-    PyErr_SetHandledException(outer);
-    Py_XDECREF(outer);
-    return rc < 0 ? -1 : transport_force_close(op, exc);
-}
-
-int
-transport_fatal(PyObject *op, const char *message)
-{
-    if (transport_error_is_exit()) {
-        return -1;
-    }
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *text = PyUnicode_FromString(message);
-    int rc = text == NULL ? -1 : transport_fatal_error(op, exc, text);
-    Py_XDECREF(text);
-    Py_DECREF(exc);
-    return rc;
 }
 
 /* --- the protocol ------------------------------------------------------------- */
@@ -566,7 +454,7 @@ int
 transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
                           PyObject *arg2)
 {
-    PyObject *loop = Py_NewRef(t->loop);
+    PyObject *loop = Py_NewRef(t->loop ? t->loop : Py_None);
     PyObject *method = callback == NULL ? NULL
                                         : PyObject_GetAttr(loop, t->st->str_call_soon);
     PyObject *args = method == NULL ? NULL
@@ -619,7 +507,7 @@ transport_schedule_lost(PyObject *op)
     PyObject *context = t->context_given ? Py_NewRef(t->read_context)
                                          : PyContext_CopyCurrent();
     if (context == NULL) {
-        return -1;
+        PyErr_Clear(); /* out of memory: better in no context than never */
     }
     Py_XSETREF(t->write_context, context);
     return source_soon(loop, &t->source);
@@ -629,6 +517,7 @@ int
 transport_force_close(PyObject *op, PyObject *exc)
 {
     TransportData *t = TRANSPORT(op);
+    t->dropped = false;
     if (t->conn_lost != 0 || t->loop == NULL) {
         return 0;
     }
@@ -650,6 +539,7 @@ int
 transport_close(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
+    t->dropped = false;
     if (t->closing) {
         return 0;
     }

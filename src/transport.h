@@ -90,6 +90,7 @@ typedef struct {
     bool context_given; /* from Python 3.15 on: it is what read_context is */
     bool replaced; /* Python code has put another object in the socket's place */
     bool gone; /* transport_lose() has run, or there is nothing to lose yet */
+    bool dropped; /* closed by its finalizer alone: is_closing() does not say so */
 } TransportData;
 
 /* What a datagram transport has besides. */
@@ -258,11 +259,18 @@ PyObject *transport_call(TransportData *t, PyObject *name, PyObject **argv,
 int transport_run_in(PyObject *op, PyObject *context, int (*run)(PyObject *));
 /* An error that ends the loop: SystemExit or KeyboardInterrupt is being raised. */
 bool transport_error_is_exit(void);
+/* loop.call_exception_handler({...}); steals `context`, which may be NULL. */
+int transport_report_steal(PyObject *op, PyObject *context);
 /* Reports the exception being raised as asyncio's _fatal_error() does, and closes by
- * force. -1 if the exception is one that ends the loop, or reporting raised. */
+ * force. -1 if the exception is one that ends the loop, or reporting raised; out of
+ * memory to report, it is closed too. */
 int transport_fatal(PyObject *op, const char *message);
 /* The same for that exception; it is borrowed. */
 int transport_fatal_error(PyObject *op, PyObject *exc, PyObject *message);
+/* Telling of that exception has raised another. If for lack of memory, the transport is
+ * closed all the same: after data that are lost nothing may follow. Always -1; keeps
+ * what is being raised. */
+int transport_close_untold(PyObject *op, PyObject *exc);
 
 /* asyncio's _force_close(exc); exc NULL: None. */
 int transport_force_close(PyObject *op, PyObject *exc);

@@ -53,7 +53,8 @@ const char Transport_is_closing_doc[] = PyDoc_STR(
 PyObject *
 Transport_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(TRANSPORT(op)->closing);
+    const TransportData *t = TRANSPORT(op);
+    return PyBool_FromLong(t->closing && !t->dropped);
 }
 
 PyObject *

@@ -14,7 +14,7 @@ LAYERS = (
     "sys addr mmsg poll poll_epoll",
     "loop looppoll loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
-    "transport transportstart transportextra transportobj transporttypes"
+    "transport transporterror transportstart transportextra transportobj transporttypes"
     " clients stream streamread streamfeed datagram pipe",
     "tlslib tlsengine tls tlshandshake tlsobj tlstransport tlssetup",
     "server sockops sockcall sockwait resolve process",

@@ -26,8 +26,10 @@ import warnings
 import evloop
 
 try:
-    import _testcapi
-except ImportError:
+    import nomem_io
+except ModuleNotFoundError as error:
+    if error.name != "_testcapi":
+        raise
     sys.exit("nomem: this Python ships without _testcapi")
 
 MAX_ALLOCATIONS = 10_000
@@ -204,36 +206,25 @@ BEFORE = {"turn_wakes": lambda b: b.future.set_result(None)}
 INSIDE = {"task_eager"}  # called in a callback
 
 
-def attempt(operation, bench, granted):
-    """Run *operation*, with all allocations failing but the first *granted*.
-
-    Return whether it succeeded.
-    """
-    _testcapi.set_nomemory(granted, 0)
-    try:
-        operation(bench)
-    except MemoryError:
-        return False
-    finally:
-        _testcapi.remove_mem_hooks()
-    return True
-
-
 def attempt_inside(operation, bench, granted):
     """The same, in a callback of the running loop."""
     outcomes = []
-    bench.loop.call_soon(lambda: outcomes.append(attempt(operation, bench, granted)))
+    bench.loop.call_soon(
+        lambda: outcomes.append(nomem_io.attempt(operation, bench, granted))
+    )
     bench.turn()
     return outcomes.pop()
 
 
 def try_once(name, granted):
     """Run one operation on a new bench; return whether it succeeded."""
+    if name in nomem_io.OPERATIONS:
+        return nomem_io.try_once(name, granted)
     bench = Bench()
     with contextlib.closing(bench):
         BEFORE.get(name, nothing)(bench)
         done_before = bench.future.done()
-        run = attempt_inside if name in INSIDE else attempt
+        run = attempt_inside if name in INSIDE else nomem_io.attempt
         succeeded = run(OPERATIONS[name], bench, granted)
         allowed = [RAN.get(name, USUAL) if succeeded else USUAL]
         if not succeeded:
@@ -281,7 +272,7 @@ def in_child(name):
 
 def main():
     faulthandler.enable()
-    names = sys.argv[1:] or list(OPERATIONS)
+    names = sys.argv[1:] or [*OPERATIONS, *nomem_io.OPERATIONS]
     failed = [name for name in names if not in_child(name)]
     print(f"nomem: {len(names) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0

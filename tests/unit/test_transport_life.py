@@ -100,6 +100,43 @@ def test_dropped_with_its_loop(new_loop):
     assert protocol.lost == []
 
 
+@pytest.mark.parametrize("end", [None, "close", "abort"])
+def test_is_closing_of_a_finalized_transport(links, loop, end):
+    """It was closed by nobody, unless before."""
+    transport, _ = links.connect()
+    if end is not None:
+        getattr(transport, end)()
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        transport.__del__()
+    assert transport.is_closing() == (end is not None)
+    transport.close()
+    assert transport.is_closing()
+
+
+@pytest.mark.parametrize(
+    "close_loop, expected",
+    [(False, {"unclosed <StreamWriter"}), (True, {"unclosed transport <", "loop is"})],
+    ids=["open", "closed"],
+)
+def test_what_a_dropped_stream_warns_of(new_loop, close_loop, expected, recwarn):
+    loop = new_loop()
+    with linked(loop) as links:
+        mine, peer = links.pair()
+        _, writer = run(loop, asyncio.open_connection(sock=mine))
+        if close_loop:
+            loop.close()
+        writer.itself = writer
+        del _, writer
+        gc.collect()
+        texts = [str(warning.message) for warning in recwarn]
+        for begin in expected:
+            assert sum(text.startswith(begin) for text in texts) == 1
+        if not close_loop:
+            turns(loop, 3)
+        gc.collect()
+        assert peer.recv(1) == b""
+
+
 def test_dropped_while_paused(links, loop):
     mine, peer = links.pair()
     transport, protocol = run(loop, loop.create_connection(Recorder, sock=mine))
