@@ -20,17 +20,6 @@ from tests.unit.tls_helpers import (
 from tests.unit.transport_helpers import BIG, Recorder, run_until, turns
 
 
-@pytest.fixture
-def links(loop):
-    with linked(loop) as links:
-        yield links
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
-
-
 def step(loop, peer):
     """Run a turn of a loop, and take a step at the other end."""
     turns(loop)

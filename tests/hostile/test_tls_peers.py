@@ -12,7 +12,6 @@ import pytest
 
 from tests.unit.certs import path, server_context
 from tests.unit.tls_helpers import (
-    KINDS,
     VERSIONS,
     linked,
     received,
@@ -23,29 +22,13 @@ from tests.unit.tls_helpers import (
 )
 from tests.unit.transport_helpers import BIG, Recorder, pattern, run_until, turns
 
+pytestmark = pytest.mark.usefixtures("never_reported")
+
 
 @pytest.fixture(params=VERSIONS.values(), ids=VERSIONS)
 def links(loop, request):
     with linked(loop, request.param) as links:
         yield links
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
-
-
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def contexts(loop, reported):
-    """What was reported: nothing, whatever a peer does."""
-    contexts = reported(loop)
-    yield contexts
-    assert contexts == []
 
 
 def lost(loop, protocol):
@@ -86,7 +69,8 @@ def test_garbage(links, loop, kind, data):
     peer.send_raw(data)
     error = lost(loop, protocol)
     assert isinstance(error, ssl.SSLError)
-    assert error.reason
+    # No reason: some releases of OpenSSL say no more than "internal error".
+    assert error.library == "SSL"
     assert protocol.calls == ["connection_made", "connection_lost"]
     assert transport.is_closing()
 

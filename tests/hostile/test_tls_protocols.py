@@ -8,10 +8,8 @@ import weakref
 import pytest
 
 from tests.unit.tls_helpers import (
-    KINDS,
     TOLD,
     MemoryRecorder,
-    linked,
     received,
 )
 from tests.unit.transport_helpers import (
@@ -23,17 +21,6 @@ from tests.unit.transport_helpers import (
     run_until,
     turns,
 )
-
-
-@pytest.fixture
-def links(loop):
-    with linked(loop) as links:
-        yield links
-
-
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
-def kind(request):
-    return request.param
 
 
 @pytest.fixture

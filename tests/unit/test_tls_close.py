@@ -4,13 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.unit.tls_helpers import (
-    KINDS,
-    TOLD,
-    VERSIONS,
-    linked,
-    received,
-)
+from tests.unit.tls_helpers import TOLD, VERSIONS, both_versions, finish, received
 from tests.unit.transport_helpers import (
     BIG,
     Recorder,
@@ -20,39 +14,7 @@ from tests.unit.transport_helpers import (
     turns,
 )
 
-
-@pytest.fixture
-def links(loop, request):
-    with linked(loop, getattr(request, "param", VERSIONS["1.3"])) as links:
-        yield links
-
-
-both = pytest.mark.parametrize("links", VERSIONS.values(), ids=VERSIONS, indirect=True)
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
-
-
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def contexts(loop, reported):
-    """What was reported: nothing, however a connection ends."""
-    contexts = reported(loop)
-    yield contexts
-    assert contexts == []
-
-
-def finish(loop, peer, protocol):
-    """Have a peer answer that nothing follows; wait for the end."""
-    run_until(loop, peer.read)
-    peer.send_raw(peer.notice())
-    run_until(loop, lambda: protocol.lost)
+pytestmark = pytest.mark.usefixtures("never_reported")
 
 
 def lost_once(loop, protocol):
@@ -63,7 +25,7 @@ def lost_once(loop, protocol):
 # close()
 
 
-@both
+@both_versions
 def test_close(links, loop, side):
     protocol = Recorder()
     transport, peer = links.connect(protocol, side)
@@ -121,7 +83,7 @@ def test_close_flushes(links, loop, side, inside):
     assert protocol.lost == [None]
 
 
-@both
+@both_versions
 def test_close_flushes_what_waited(links, loop):
     """Also what was more than the transport below took at once."""
     protocol = Recorder()
@@ -147,7 +109,7 @@ def test_close_twice(links, loop):
     lost_once(loop, protocol)
 
 
-@both
+@both_versions
 def test_close_when_the_connection_is_made(links, loop):
     """The side whose connection is made by what the peer sends last."""
     side = "client" if links.version is VERSIONS["1.2"] else "server"
@@ -181,7 +143,7 @@ def test_close_after_connection_lost(links, loop):
     lost_once(loop, protocol)
 
 
-@both
+@both_versions
 def test_data_after_close(links, loop, kind):
     """A peer that goes on is not listened to: the connection ends with an error."""
     protocol = kind()
@@ -239,7 +201,7 @@ def test_close_while_the_peer_goes_on_sending(links, loop):
 # ssl_shutdown_timeout
 
 
-@both
+@both_versions
 def test_shutdown_timeout(links, loop, side):
     protocol = Recorder()
     transport, peer = links.connect(protocol, side, ssl_shutdown_timeout=0.01)

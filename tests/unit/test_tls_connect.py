@@ -11,7 +11,6 @@ import pytest
 from tests.unit.certs import path
 from tests.unit.tls_helpers import (
     Peer,
-    linked,
     received,
     run,
     shared_client_context,
@@ -26,18 +25,6 @@ from tests.unit.transport_helpers import (
     run_until,
     turns,
 )
-
-
-@pytest.fixture
-def links(loop):
-    with linked(loop) as links:
-        yield links
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
-
 
 # Servers and clients
 

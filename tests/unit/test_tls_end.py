@@ -7,13 +7,7 @@ import sys
 
 import pytest
 
-from tests.unit.tls_helpers import (
-    KINDS,
-    TOLD,
-    VERSIONS,
-    linked,
-    received,
-)
+from tests.unit.tls_helpers import TOLD, both_versions, finish, received
 from tests.unit.transport_helpers import (
     BIG,
     DEADLINE,
@@ -24,45 +18,13 @@ from tests.unit.transport_helpers import (
     turns,
 )
 
-
-@pytest.fixture
-def links(loop, request):
-    with linked(loop, getattr(request, "param", VERSIONS["1.3"])) as links:
-        yield links
-
-
-both = pytest.mark.parametrize("links", VERSIONS.values(), ids=VERSIONS, indirect=True)
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
-
-
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def contexts(loop, reported):
-    """What was reported: nothing, however a connection ends."""
-    contexts = reported(loop)
-    yield contexts
-    assert contexts == []
-
-
-def finish(loop, peer, protocol):
-    """Have a peer answer that nothing follows; wait for the end."""
-    run_until(loop, peer.read)
-    peer.send_raw(peer.notice())
-    run_until(loop, lambda: protocol.lost)
+pytestmark = pytest.mark.usefixtures("never_reported")
 
 
 # The peer's end
 
 
-@both
+@both_versions
 def test_the_peer_says_that_nothing_follows(links, loop, side, kind):
     closing = []
     protocol = kind(
@@ -82,7 +44,7 @@ def test_the_peer_says_that_nothing_follows(links, loop, side, kind):
     assert peer.ended
 
 
-@both
+@both_versions
 def test_data_and_the_end_together(links, loop, kind):
     protocol = kind()
     _, peer = links.connect(protocol)
@@ -95,7 +57,7 @@ def test_data_and_the_end_together(links, loop, kind):
     assert protocol.lost == [None]
 
 
-@both
+@both_versions
 def test_the_peer_ends_without_a_word(links, loop, side, kind):
     """Truncation is told as any end."""
     protocol = kind()
@@ -191,7 +153,7 @@ def test_keeping_it_open_has_no_effect(links, loop, caplog):
     assert protocol.lost == [None]
 
 
-@both
+@both_versions
 def test_write_from_eof_received(links, loop):
     """An answer to the peer's last words leaves."""
     protocol = Recorder(eof_received=lambda self: self.transport.write(b"bye"))
@@ -221,7 +183,7 @@ def test_close_from_eof_received(links, loop, kind):
     assert protocol.lost == [None]
 
 
-@both
+@both_versions
 @pytest.mark.parametrize("notified", [True, False], ids=["notified", "truncated"])
 def test_the_end_while_paused(links, loop, kind, notified):
     """What came before it is told on resuming, and the end after it."""

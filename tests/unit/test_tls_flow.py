@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.unit.tls_helpers import OVERHEAD, VERSIONS, linked, received
+from tests.unit.tls_helpers import OVERHEAD, received
 from tests.unit.transport_helpers import (
     BIG,
     Recorder,
@@ -17,12 +17,6 @@ from tests.unit.transport_helpers import (
 
 # The limits of what is written, unless others are set.
 LOW, HIGH = 128 * 1024, 512 * 1024
-
-
-@pytest.fixture
-def links(loop):
-    with linked(loop, VERSIONS["1.3"]) as links:
-        yield links
 
 
 @pytest.fixture

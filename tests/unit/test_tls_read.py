@@ -9,29 +9,10 @@ from tests.unit.tls_helpers import (
     TOLD,
     VERSIONS,
     MemoryRecorder,
-    linked,
+    both_versions,
     received,
 )
 from tests.unit.transport_helpers import Recorder, pattern, run_until, turns
-
-
-@pytest.fixture
-def links(loop, request):
-    with linked(loop, getattr(request, "param", VERSIONS["1.3"])) as links:
-        yield links
-
-
-both = pytest.mark.parametrize("links", VERSIONS.values(), ids=VERSIONS, indirect=True)
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
-
-
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
-def kind(request):
-    return request.param
 
 
 def limits(transport):
@@ -41,7 +22,7 @@ def limits(transport):
 # What is told, and in how many parts
 
 
-@both
+@both_versions
 def test_a_record(links, loop, side, kind):
     protocol = kind()
     given = []
@@ -74,7 +55,7 @@ def test_records_that_come_apart_are_told_apart(links, loop, kind):
     assert protocol.data == b"onetwo"
 
 
-@both
+@both_versions
 def test_a_record_in_parts(links, loop, side, kind):
     """Nothing is told before the record is whole, wherever it is cut."""
     protocol = kind()
@@ -103,7 +84,7 @@ def test_one_and_a_half_records(links, loop, kind):
     assert protocol.data == b"firstsecond"
 
 
-@both
+@both_versions
 @pytest.mark.parametrize("size", [16383, 16384, 16385, 40000, 100_000])
 def test_sizes_about_that_of_a_record(links, loop, kind, size):
     protocol = kind(size=size) if kind is MemoryRecorder else kind()
@@ -132,7 +113,7 @@ def test_an_empty_record_tells_nothing(links, loop, kind):
     assert protocol.calls == ["connection_made"]
 
 
-@both
+@both_versions
 def test_data_with_the_end_of_the_handshake(links, loop, kind):
     """What comes right behind it follows connection_made()."""
     protocol = kind()
@@ -151,7 +132,7 @@ def test_data_with_the_end_of_the_handshake(links, loop, kind):
 # BufferedProtocol
 
 
-@both
+@both_versions
 def test_the_hint_is_what_waits_to_be_decrypted(links, loop, side):
     protocol = MemoryRecorder()
     transport, peer = links.connect(protocol, side)
@@ -336,7 +317,7 @@ def test_resume_and_pause_again(links, loop):
     assert protocol.data == b"held"
 
 
-@both
+@both_versions
 def test_pause_when_the_connection_is_made(links, loop, kind):
     protocol = kind(connection_made=lambda self, t: t.pause_reading())
     # The side that has nothing to send when its connection is made.
@@ -453,7 +434,7 @@ def test_a_smaller_limit_bounds_what_is_kept(links, loop):
     run_until(loop, lambda: len(protocol.data) == 1001)
 
 
-@both
+@both_versions
 @pytest.mark.parametrize("paused", [True, False])
 def test_large_data_to_a_slow_reader(links, loop, paused):
     """A reader that pauses at each part gets everything, in order."""

@@ -2,19 +2,8 @@
 
 import pytest
 
-from tests.unit.tls_helpers import linked, received, run
+from tests.unit.tls_helpers import received, run
 from tests.unit.transport_helpers import BIG, Recorder, pattern, run_until
-
-
-@pytest.fixture
-def links(loop):
-    with linked(loop) as links:
-        yield links
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.unit.tls_helpers import (
     TOLD,
     VERSIONS,
     Peer,
-    linked,
+    both_versions,
     received,
     run,
     shared_client_context,
@@ -27,20 +27,6 @@ from tests.unit.transport_helpers import (
     run_until,
     turns,
 )
-
-
-@pytest.fixture
-def links(loop, request):
-    with linked(loop, getattr(request, "param", VERSIONS["1.3"])) as links:
-        yield links
-
-
-both = pytest.mark.parametrize("links", VERSIONS.values(), ids=VERSIONS, indirect=True)
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
 
 
 @pytest.fixture
@@ -110,7 +96,7 @@ def test_start(loop, plain, started, side, kind):
     assert protocol.lost == [None]
 
 
-@both
+@both_versions
 def test_after_words_in_the_clear(loop, links, plain, starting, side):
     protocol = Recorder()
     below, sock = plain(protocol)
@@ -145,7 +131,7 @@ def test_what_waits_in_the_clear_leaves_first(loop, links, plain, starting):
     assert received(loop, peer, 1) == b"y"
 
 
-@both
+@both_versions
 def test_what_came_already_is_of_the_handshake(loop, links, plain, starting):
     """The server had not read the client's first words when it started TLS."""
     protocol = Recorder()
@@ -163,7 +149,7 @@ def test_what_came_already_is_of_the_handshake(loop, links, plain, starting):
     assert protocol.calls == ["connection_made"]
 
 
-@both
+@both_versions
 def test_data_with_the_end_of_the_handshake(loop, links, plain, starting):
     """It is told before start_tls() returns."""
     side = "client" if links.version is VERSIONS["1.2"] else "server"
@@ -285,7 +271,7 @@ def test_the_transport_is_closed_meanwhile(loop, plain, starting, how):
     assert protocol.calls == ["connection_made"]
 
 
-@both
+@both_versions
 def test_cancel(loop, plain, starting, side):
     """The transport is closed, whenever the task is cancelled."""
     ended = False
@@ -360,7 +346,7 @@ def carry(outer, sock):
         del outer.data[: sock.send(outer.data)]
 
 
-@both
+@both_versions
 def test_tls_in_tls(loop, tunnel, side):
     protocol = Recorder()
     transport, inner, carry = tunnel(protocol, side)

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from tests.unit.tls_helpers import linked, received
+from tests.unit.tls_helpers import received
 from tests.unit.transport_helpers import (
     BIG,
     CONTEXT_KEYS,
@@ -15,17 +15,6 @@ from tests.unit.transport_helpers import (
     run_until,
     turns,
 )
-
-
-@pytest.fixture
-def links(loop):
-    with linked(loop) as links:
-        yield links
-
-
-@pytest.fixture(params=["client", "server"])
-def side(request):
-    return request.param
 
 
 @pytest.fixture(params=[True, False], ids=["in_callback", "outside"])

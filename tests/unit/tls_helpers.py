@@ -11,6 +11,8 @@ import functools
 import socket
 import ssl
 
+import pytest
+
 from tests.unit.certs import client_context, server_context
 from tests.unit.transport_helpers import (
     DEADLINE,
@@ -22,6 +24,11 @@ from tests.unit.transport_helpers import (
 )
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+# Runs a test of the fixture `links` with each.
+both_versions = pytest.mark.parametrize(
+    "links", VERSIONS.values(), ids=VERSIONS, indirect=True
+)
 
 # Contexts that no test changes; to make one takes as long as a handshake.
 shared_client_context = functools.cache(client_context)
@@ -273,6 +280,13 @@ def received(loop, peer, size=None):
     data = bytes(peer.data[:size])
     del peer.data[:size]
     return data
+
+
+def finish(loop, peer, protocol):
+    """Have a peer answer that nothing follows; wait for the end."""
+    run_until(loop, peer.read)
+    peer.send_raw(peer.notice())
+    run_until(loop, lambda: protocol.lost)
 
 
 async def tls_echo(reader, writer):
