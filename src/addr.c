@@ -54,3 +54,16 @@ addr_to_object(const struct sockaddr *addr, socklen_t len)
     }
     return NULL;
 }
+
+int
+addr_read_int(PyObject *sock, const char *name, int *value)
+{
+    PyObject *attr = PyObject_GetAttrString(sock, name);
+    long number = attr == NULL ? -1 : PyLong_AsLong(attr);
+    Py_XDECREF(attr);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    *value = (int)number;
+    return 0;
+}

@@ -29,4 +29,7 @@ union addr_inet {
  * exception for lack of memory, and without one for a family that is none of these. */
 PyObject *addr_to_object(const struct sockaddr *addr, socklen_t len);
 
+/* An int that a socket object has as an attribute: family, type, proto... */
+int addr_read_int(PyObject *sock, const char *name, int *value);
+
 #endif

@@ -98,3 +98,18 @@ args_refuse_deletion(PyObject *value)
     }
     return 0;
 }
+
+int
+args_adopt(PyObject *cls, PyMethodDef *methods)
+{
+    for (PyMethodDef *def = methods; def->ml_name != NULL; def++) {
+        PyObject *method = PyDescr_NewMethod((PyTypeObject *)cls, def);
+        int rc = method == NULL ? -1
+                                : PyObject_SetAttrString(cls, def->ml_name, method);
+        Py_XDECREF(method);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -51,6 +51,11 @@ int args_refuse_deletion(PyObject *value);
 PyObject *args_parse_one(const struct args_spec *spec, PyObject *const *argv,
                          Py_ssize_t nargs, PyObject *kwnames);
 
+/* Gives a class written in Python descriptors of its own of a native base's methods, or
+ * the interpreter could not specialise calls of them. The array ends with a name that
+ * is NULL, and outlives the class. */
+int args_adopt(PyObject *cls, PyMethodDef *methods);
+
 /* What a method returns that has nothing to return. */
 static inline PyObject *
 none_or_error(int rc)

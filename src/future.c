@@ -32,21 +32,12 @@ future_alloc(core_state *st, PyObject *type_object)
 {
     PyTypeObject *type = (PyTypeObject *)type_object;
     bool is_task = type_object == st->TaskType;
-    PyObject *op = st->future_freelist[is_task];
-    if (LIKELY(op != NULL)) {
-        FutureData *f = FUTURE(op);
-        st->future_freelist[is_task] = f->loop;
-        st->future_free[is_task]--;
-        f->loop = NULL;
-        (void)PyObject_Init(op, type);
-    }
-    else {
-        op = (PyObject *)PyObject_GC_New(PyObject, type);
+    bool fresh;
+    PyObject *op = freelist_get(&st->dead_futures[is_task], type, &fresh);
+    if (UNLIKELY(fresh)) {
         if (op == NULL) {
             return NULL;
         }
-        memset((char *)op + sizeof(PyObject), 0,
-               (size_t)type->tp_basicsize - sizeof(PyObject));
         FUTURE(op)->st = st;
         FUTURE(op)->is_task = is_task;
     }
@@ -181,12 +172,10 @@ future_free(PyObject *op)
     core_state *st = f->st;
     PyTypeObject *type = Py_TYPE(op), *base = base_type(f);
     bool is_task = f->is_task;
-    if (LIKELY(future_is_native(st, op)
-               && st->future_free[is_task] < st->future_free_max
+    struct freelist *dead = &st->dead_futures[is_task];
+    if (LIKELY(future_is_native(st, op) && freelist_has_room(dead)
                && !PyObject_GC_IsFinalized(op) && base_is_blank(op, base))) {
-        f->loop = st->future_freelist[is_task];
-        st->future_freelist[is_task] = op;
-        st->future_free[is_task]++;
+        freelist_put(dead, op);
         st->live_futures[is_task]--;
         Py_DECREF(type);
         return;
@@ -262,20 +251,15 @@ Future_dealloc(PyObject *op)
 }
 
 void
-future_clear_freelists(core_state *st)
+future_close_freelists(core_state *st)
 {
-    for (int is_task = 0; is_task < 2; is_task++) {
-        PyObject *op = st->future_freelist[is_task];
-        st->future_freelist[is_task] = NULL;
-        st->future_free[is_task] = 0;
-        while (op != NULL) {
-            PyObject *next = FUTURE(op)->loop;
-            if (is_task) {
-                Py_CLEAR(TASK(op)->ref);
-            }
-            PyObject_GC_Del(op);
-            op = next;
-        }
+    struct freelist *tasks = &st->dead_futures[true];
+    PyObject *op;
+    freelist_close(&st->dead_futures[false]);
+    tasks->max = 0;
+    while ((op = freelist_pop(tasks)) != NULL) {
+        Py_CLEAR(TASK(op)->ref);
+        PyObject_GC_Del(op);
     }
 }
 

@@ -102,9 +102,8 @@ int future_setup_types(PyObject *module, core_state *st);
 int future_setup_iter_type(PyObject *module, core_state *st);
 /* Of a type without instances as yet; the type may be NULL. */
 void future_keep_attributes_in_dict(PyObject *type);
-/* Free what the freelists hold. */
-void future_clear_freelists(core_state *st);
-void future_clear_iter_freelist(core_state *st);
+/* Closes the freelists of futures and of tasks. */
+void future_close_freelists(core_state *st);
 
 /* --- life, shared with Task --------------------------------------------------- */
 

@@ -25,14 +25,9 @@ Future_iter(PyObject *op)
     }
     core_state *st = FUTURE(op)->st;
     PyTypeObject *type = (PyTypeObject *)st->FutureIterType;
-    PyObject *it = st->iter_freelist;
-    if (LIKELY(it != NULL)) {
-        st->iter_freelist = ITER(it)->future;
-        st->iter_free--;
-        (void)PyObject_Init(it, type);
-    }
-    else {
-        it = (PyObject *)PyObject_GC_New(FutureIterObject, type);
+    bool fresh;
+    PyObject *it = freelist_get(&st->dead_iters, type, &fresh);
+    if (UNLIKELY(fresh)) {
         if (it == NULL) {
             return NULL;
         }
@@ -67,29 +62,14 @@ FutureIter_dealloc(PyObject *op)
     PyObject_GC_UnTrack(op);
     (void)FutureIter_clear(op);
     st->live_iters--;
-    if (LIKELY(st->iter_free < st->iter_free_max)) {
-        ITER(op)->future = st->iter_freelist;
-        st->iter_freelist = op;
-        st->iter_free++;
+    if (LIKELY(freelist_has_room(&st->dead_iters))) {
+        freelist_put(&st->dead_iters, op);
         Py_DECREF(type);
         return;
     }
     PyObject_GC_Del(op);
     Py_DECREF(type);
     state_free_if_dead(st);
-}
-
-void
-future_clear_iter_freelist(core_state *st)
-{
-    PyObject *op = st->iter_freelist;
-    st->iter_freelist = NULL;
-    st->iter_free = 0;
-    while (op != NULL) {
-        PyObject *next = ITER(op)->future;
-        PyObject_GC_Del(op);
-        op = next;
-    }
 }
 
 static PySendResult

@@ -42,21 +42,12 @@ static PyObject *
 handle_alloc(core_state *st, enum handle_kind kind)
 {
     PyTypeObject *type = state_handle_type(st, kind);
-    PyObject *op = st->handle_freelist[kind];
-    if (LIKELY(op != NULL)) {
-        HandleData *h = HANDLE(op);
-        st->handle_freelist[kind] = h->loop;
-        st->handle_free[kind]--;
-        h->loop = NULL;
-        (void)PyObject_Init(op, type);
-    }
-    else {
-        op = (PyObject *)PyObject_GC_New(PyObject, type);
+    bool fresh;
+    PyObject *op = freelist_get(&st->dead_handles[kind], type, &fresh);
+    if (UNLIKELY(fresh)) {
         if (op == NULL) {
             return NULL;
         }
-        memset((char *)op + sizeof(PyObject), 0,
-               (size_t)type->tp_basicsize - sizeof(PyObject));
         HANDLE(op)->st = st;
         HANDLE(op)->kind = kind;
         if (kind == HANDLE_TIMER) {
@@ -218,14 +209,13 @@ handle_free(PyObject *op)
     core_state *st = h->st;
     enum handle_kind kind = h->kind;
     assert(kind != HANDLE_TIMER || TIMER(op)->node.index == HEAP_OUT);
-    if (LIKELY(handle_is_exact(op) && st->handle_free[kind] < st->handle_free_max)) {
+    struct freelist *dead = &st->dead_handles[kind];
+    if (LIKELY(handle_is_exact(op) && freelist_has_room(dead))) {
         h->cancelled = false;
         if (kind == HANDLE_TIMER) {
             TIMER(op)->marked = false;
         }
-        h->loop = st->handle_freelist[kind];
-        st->handle_freelist[kind] = op;
-        st->handle_free[kind]++;
+        freelist_put(dead, op);
         st->live_handles[kind]--;
         Py_DECREF(type);
     }
@@ -262,21 +252,6 @@ Handle_dealloc(PyObject *op)
     handle_empty(op);
 #endif
     handle_free(op);
-}
-
-void
-handle_clear_freelists(core_state *st)
-{
-    for (int kind = 0; kind < HANDLE_KINDS; kind++) {
-        PyObject *op = st->handle_freelist[kind];
-        st->handle_freelist[kind] = NULL;
-        st->handle_free[kind] = 0;
-        while (op != NULL) {
-            PyObject *next = HANDLE(op)->loop;
-            PyObject_GC_Del(op);
-            op = next;
-        }
-    }
 }
 
 PyObject *

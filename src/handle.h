@@ -67,8 +67,6 @@ timer_object(TimerData *t)
 
 /* Creates the types in the module's state. */
 int handle_setup_types(PyObject *module, core_state *st);
-/* Frees what the freelists hold. */
-void handle_clear_freelists(core_state *st);
 
 void Handle_dealloc(PyObject *op);
 int Handle_traverse(PyObject *op, visitproc visit, void *arg);

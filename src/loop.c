@@ -461,18 +461,14 @@ static int
 loop_warn_slow(LoopObject *self, PyObject *item, double took)
 {
     core_state *st = self->st;
-    PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
-    PyObject *text = logger == NULL
-        ? NULL
-        : PyObject_CallMethodOneArg(st->base_events, st->str__format_handle, item);
-    PyObject *res = text == NULL
-        ? NULL
-        : PyObject_CallMethod(logger, "warning", "sOd",
-                              "Executing %s took %.3f seconds", text, took);
-    Py_XDECREF(logger);
-    Py_XDECREF(text);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    PyObject *text = PyObject_CallMethodOneArg(st->base_events, st->str__format_handle,
+                                               item);
+    return text == NULL
+        ? -1
+        : state_log(
+              st, "warning",
+              Py_BuildValue("(sNd)", "Executing %s took %.3f seconds", text, took),
+              false);
 }
 
 static int

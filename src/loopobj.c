@@ -452,16 +452,7 @@ note_native_hooks(core_state *st, PyObject *cls)
 int
 loop_adopt_class(core_state *st, PyObject *cls)
 {
-    for (PyMethodDef *def = Loop_methods; def->ml_name != NULL; def++) {
-        PyObject *method = PyDescr_NewMethod((PyTypeObject *)cls, def);
-        int rc = method == NULL ? -1
-                                : PyObject_SetAttrString(cls, def->ml_name, method);
-        Py_XDECREF(method);
-        if (rc < 0) {
-            return -1;
-        }
-    }
-    return note_native_hooks(st, cls);
+    return args_adopt(cls, Loop_methods) < 0 ? -1 : note_native_hooks(st, cls);
 }
 
 int

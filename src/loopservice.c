@@ -338,19 +338,9 @@ log_failure(core_state *st, const char *message)
     }
     PyObject *outer;
     PyObject *exc = begin_handling(&outer);
-    PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
-    PyObject *method = logger == NULL ? NULL : PyObject_GetAttr(logger, st->str_error);
-    PyObject *args = method == NULL ? NULL : Py_BuildValue("(s)", message);
-    PyObject *kwargs = args == NULL ? NULL
-                                    : Py_BuildValue("{s:O}", "exc_info", Py_True);
-    PyObject *res = kwargs == NULL ? NULL : PyObject_Call(method, args, kwargs);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(args);
-    Py_XDECREF(method);
-    Py_XDECREF(logger);
+    int rc = state_log(st, "error", Py_BuildValue("(s)", message), true);
     end_handling(exc, outer);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return rc;
 }
 
 static int

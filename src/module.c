@@ -115,10 +115,12 @@ core_exec(PyObject *module)
         return -1;
     }
     *(core_state **)PyModule_GetState(module) = st; /* core_free() has it from here */
-    st->handle_free_max = HANDLE_FREELIST_MAX;
-    st->future_free_max = FUTURE_FREELIST_MAX;
-    st->iter_free_max = FUTURE_ITER_FREELIST_MAX;
-    st->sockcall_free_max = SOCKCALL_FREELIST_MAX;
+    for (int kind = 0; kind < HANDLE_KINDS; kind++) {
+        st->dead_handles[kind].max = HANDLE_FREELIST_MAX;
+    }
+    st->dead_futures[false].max = st->dead_futures[true].max = FUTURE_FREELIST_MAX;
+    st->dead_iters.max = FUTURE_ITER_FREELIST_MAX;
+    st->dead_sockcalls.max = SOCKCALL_FREELIST_MAX;
     if (intern_names(st) < 0 || import_objects(st) < 0 || make_constants(st) < 0
         || inspect_asyncio(st) < 0 || handle_setup_types(module, st) < 0
         || loop_setup_type(module, st) < 0 || registry_setup(module, st) < 0
@@ -230,6 +232,26 @@ state_free_if_dead(core_state *st)
     PyMem_Free(st);
 }
 
+int
+state_log(core_state *st, const char *method, PyObject *args, bool exc_info)
+{
+    PyObject *logger = args == NULL ? NULL
+                                    : PyObject_GetAttr(st->base_events, st->str_logger);
+    PyObject *function = logger == NULL ? NULL : PyObject_GetAttrString(logger, method);
+    PyObject *kwargs = function == NULL || !exc_info
+        ? NULL
+        : Py_BuildValue("{s:O}", "exc_info", Py_True);
+    PyObject *res = function == NULL || (exc_info && kwargs == NULL)
+        ? NULL
+        : PyObject_Call(function, args, kwargs);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(function);
+    Py_XDECREF(logger);
+    Py_XDECREF(args);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
 /* There is no m_clear: what still lives may run Python code that needs the state. The
  * cycle of module and types is broken by the types. */
 static void
@@ -238,12 +260,12 @@ core_free(void *module)
     core_state *st = state_of(module);
     if (st != NULL) {
         st->orphaned = true;
-        st->handle_free_max = st->future_free_max = st->iter_free_max = 0;
-        st->sockcall_free_max = 0;
-        handle_clear_freelists(st);
-        future_clear_freelists(st);
-        future_clear_iter_freelist(st);
-        sockcall_clear_freelist(st);
+        for (int kind = 0; kind < HANDLE_KINDS; kind++) {
+            freelist_close(&st->dead_handles[kind]);
+        }
+        future_close_freelists(st);
+        freelist_close(&st->dead_iters);
+        freelist_close(&st->dead_sockcalls);
         state_free_if_dead(st);
     }
 }

@@ -190,22 +190,6 @@ Pipe_get__fileno(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromLong(TRANSPORT(op)->shown_fd);
 }
 
-#define PIPE_METHODS                                                                   \
-    {"is_closing", Transport_is_closing, METH_NOARGS, Transport_is_closing_doc},       \
-        {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info,      \
-         METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},                  \
-        {"set_protocol", (PyCFunction)(void (*)(void))Transport_set_protocol,          \
-         METH_FASTCALL | METH_KEYWORDS, Transport_set_protocol_doc},                   \
-        {"get_protocol", Transport_get_protocol, METH_NOARGS,                          \
-         Transport_get_protocol_doc},                                                  \
-        {"_call_connection_lost", Transport__call_connection_lost, METH_O, NULL},      \
-        {"_start_reading", Transport__start_reading, METH_NOARGS, NULL},               \
-        {"_soon", Transport__soon, METH_NOARGS, NULL},                                 \
-        {"_ready", Transport__ready, METH_NOARGS, NULL},                               \
-    {                                                                                  \
-        "_read_ready", Transport__read_ready, METH_NOARGS, NULL                        \
-    }
-
 #define PIPE_GETSET                                                                    \
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},        \
         {"_extra", Transport_get__extra, NULL, NULL, NULL},                            \
@@ -319,7 +303,7 @@ ReadPipe_repr(PyObject *op)
 }
 
 static PyMethodDef ReadPipe_methods[] = {
-    PIPE_METHODS,
+    TRANSPORT_SHARED_METHODS,
     TRANSPORT_READ_METHODS,
     {"close", ReadPipe_close, METH_NOARGS, read_pipe_close_doc},
     {NULL, NULL, 0, NULL},
@@ -597,7 +581,7 @@ WritePipe_get__conn_lost(PyObject *op, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef WritePipe_methods[] = {
-    PIPE_METHODS,
+    TRANSPORT_SHARED_METHODS,
     TRANSPORT_WRITE_METHODS,
     {"write", _PyCFunction_CAST(WritePipe_write), METH_FASTCALL | METH_KEYWORDS,
      write_pipe_write_doc},

@@ -327,19 +327,6 @@ static const struct source_kind listener_kind = {
 
 /* --- beginning ---------------------------------------------------------------- */
 
-static int
-read_int(PyObject *op, const char *name, int *value)
-{
-    PyObject *attr = PyObject_GetAttrString(op, name);
-    long number = attr == NULL ? -1 : PyLong_AsLong(attr);
-    Py_XDECREF(attr);
-    if (number == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    *value = (int)number;
-    return 0;
-}
-
 int
 listener_can_serve(LoopObject *loop, PyObject *sock)
 {
@@ -347,7 +334,8 @@ listener_can_serve(LoopObject *loop, PyObject *sock)
     if ((PyObject *)Py_TYPE(sock) != loop->st->socket_type) {
         return 0;
     }
-    if (read_int(sock, "family", &family) < 0 || read_int(sock, "type", &type) < 0) {
+    if (addr_read_int(sock, "family", &family) < 0
+        || addr_read_int(sock, "type", &type) < 0) {
         return -1;
     }
     return (family == AF_INET || family == AF_INET6 || family == AF_UNIX)
@@ -377,10 +365,11 @@ listener_start(LoopObject *loop, const struct listener_args *args)
     self->base_context = self->context ? Py_NewRef(self->context)
                                        : PyContext_CopyCurrent();
     self->loop = Py_NewRef(loop);
-    int rc = self->base_context == NULL ? -1
-                                        : read_int(self->sock, "family", &self->family);
+    int rc = self->base_context == NULL
+        ? -1
+        : addr_read_int(self->sock, "family", &self->family);
     if (rc == 0) {
-        rc = read_int(self->sock, "proto", &self->proto);
+        rc = addr_read_int(self->sock, "proto", &self->proto);
     }
     if (rc == 0) {
         int fd = PyObject_AsFileDescriptor(self->sock);

@@ -168,15 +168,8 @@ stop_listening(LoopObject *self, PyObject *handlers)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *logger = PyObject_GetAttr(self->st->base_events, self->st->str_logger);
-    PyObject *res = logger == NULL
-        ? NULL
-        : PyObject_CallMethod(logger, "info", "sO", "set_wakeup_fd(-1) failed: %s",
-                              exc);
-    Py_XDECREF(logger);
-    Py_DECREF(exc);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return state_log(self->st, "info",
+                     Py_BuildValue("(sN)", "set_wakeup_fd(-1) failed: %s", exc), false);
 }
 
 static int

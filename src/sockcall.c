@@ -17,18 +17,12 @@ sockcall_new(LoopObject *loop, enum sockop op, PyObject *sock, PyObject *const *
 {
     core_state *st = loop->st;
     PyTypeObject *type = (PyTypeObject *)st->SockCallType;
-    SockCall *c = (SockCall *)st->sockcall_freelist;
-    if (LIKELY(c != NULL)) {
-        st->sockcall_freelist = c->sock;
-        st->sockcall_free--;
-        (void)PyObject_Init((PyObject *)c, type);
-    }
-    else {
-        c = PyObject_GC_New(SockCall, type);
+    bool fresh;
+    SockCall *c = (SockCall *)freelist_get(&st->dead_sockcalls, type, &fresh);
+    if (UNLIKELY(fresh)) {
         if (c == NULL) {
             return NULL;
         }
-        memset((char *)c + sizeof(PyObject), 0, sizeof(*c) - sizeof(PyObject));
         c->st = st;
     }
     st->live_sockcalls++;
@@ -124,30 +118,15 @@ Call_dealloc(PyObject *op)
     }
     (void)Call_clear(op);
     st->live_sockcalls--;
-    if (LIKELY(st->sockcall_free < st->sockcall_free_max
+    if (LIKELY(freelist_has_room(&st->dead_sockcalls)
                && !PyObject_GC_IsFinalized(op))) {
-        c->sock = st->sockcall_freelist;
-        st->sockcall_freelist = op;
-        st->sockcall_free++;
+        freelist_put(&st->dead_sockcalls, op);
         Py_DECREF(type);
         return;
     }
     PyObject_GC_Del(op);
     Py_DECREF(type);
     state_free_if_dead(st);
-}
-
-void
-sockcall_clear_freelist(core_state *st)
-{
-    PyObject *op = st->sockcall_freelist;
-    st->sockcall_freelist = NULL;
-    st->sockcall_free = 0;
-    while (op != NULL) {
-        PyObject *next = SOCKCALL(op)->sock;
-        PyObject_GC_Del(op);
-        op = next;
-    }
 }
 
 /* --- running ------------------------------------------------------------------ */

@@ -64,7 +64,6 @@ typedef struct {
 #define SOCKCALL(op) ((SockCall *)(op))
 
 int sockcall_setup_type(PyObject *module, core_state *st);
-void sockcall_clear_freelist(core_state *st);
 
 /* A new call, with a reference to each. nargs: up to SOCKCALL_ARGS. */
 PyObject *sockcall_new(LoopObject *loop, enum sockop op, PyObject *sock,

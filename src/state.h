@@ -12,6 +12,7 @@
 #define EVLOOP_STATE_H
 
 #include "base.h"
+#include "freelist.h"
 
 #define HANDLE_FREELIST_MAX HARD_OR(0, 4096)
 #define FUTURE_FREELIST_MAX HARD_OR(0, 2048)
@@ -114,7 +115,6 @@ enum handle_kind { HANDLE_PLAIN, HANDLE_TIMER, HANDLE_THREADSAFE, HANDLE_KINDS }
     X(do_handshake)                                                                    \
     X(eager_start)                                                                     \
     X(eof_received)                                                                    \
-    X(error)                                                                           \
     X(error_received)                                                                  \
     X(exception)                                                                       \
     X(feed_data)                                                                       \
@@ -283,24 +283,11 @@ struct core_state {
     STATE_OBJECTS(FIELD)
 #undef FIELD
 
-    /* Dead handles of the exact type, kept for reuse. They are untracked, their
-     * fields are NULL, and they hold no reference to their type. The next one is
-     * in the object's first field. */
-    PyObject *handle_freelist[HANDLE_KINDS];
-    int handle_free[HANDLE_KINDS];
-    int handle_free_max; /* 0 once orphaned */
-
-    /* The same for futures, then for tasks, for the iterators of futures, and for
-     * operations on sockets. */
-    PyObject *future_freelist[2];
-    int future_free[2];
-    int future_free_max;
-    PyObject *iter_freelist;
-    int iter_free;
-    int iter_free_max;
-    PyObject *sockcall_freelist;
-    int sockcall_free;
-    int sockcall_free_max;
+    /* Dead objects of the exact types; closed once orphaned. */
+    struct freelist dead_handles[HANDLE_KINDS];
+    struct freelist dead_futures[2]; /* futures, then tasks */
+    struct freelist dead_iters;      /* of futures */
+    struct freelist dead_sockcalls;
 
     /* What the engine knows of tasks: how to run one that is on the ready ring, what
      * stands for it there in Python's eyes (a handle, which the task gives its place
@@ -376,6 +363,10 @@ state_of(PyObject *module)
 /* Clears and frees an orphaned state that no object uses any more. To be called when
  * an object that is not kept for reuse has died, after the last use of its state. */
 void state_free_if_dead(core_state *st);
+
+/* asyncio's logger.method(*args), with exc_info=True or without. Steals `args`, a
+ * tuple, or NULL with an exception set. */
+int state_log(core_state *st, const char *method, PyObject *args, bool exc_info);
 
 static inline PyTypeObject *
 state_handle_type(core_state *st, enum handle_kind kind)

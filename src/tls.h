@@ -137,9 +137,7 @@ PyObject *tls_make_transport_type(PyObject *module, core_state *st);
 /* Sets a new transport's fields. */
 void tls_transport_init(core_state *st, PyObject *op, PyObject *loop,
                         PyObject *protocol);
-/* Gives a class derived from a native one method descriptors of its own, or the
- * interpreter could not specialise calls of them. */
-int tls_adopt(PyObject *cls, PyMethodDef *methods);
+/* args_adopt() with the methods of the native base. */
 int tls_adopt_protocol(PyObject *cls);
 int tls_adopt_transport(PyObject *cls);
 extern PyMethodDef tls_module_methods[];

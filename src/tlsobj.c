@@ -667,5 +667,5 @@ tls_setup_types(PyObject *module, core_state *st)
 int
 tls_adopt_protocol(PyObject *cls)
 {
-    return tls_adopt(cls, Tls_methods);
+    return args_adopt(cls, Tls_methods);
 }

@@ -3,21 +3,6 @@
 
 #include "tls.h"
 
-int
-tls_adopt(PyObject *cls, PyMethodDef *methods)
-{
-    for (PyMethodDef *def = methods; def->ml_name != NULL; def++) {
-        PyObject *method = PyDescr_NewMethod((PyTypeObject *)cls, def);
-        int rc = method == NULL ? -1
-                                : PyObject_SetAttrString(cls, def->ml_name, method);
-        Py_XDECREF(method);
-        if (rc < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 /* module.name, in the field; steals nothing. */
 static int
 keep_attribute(PyObject **field, PyObject *of, const char *name)

@@ -195,5 +195,5 @@ tls_make_transport_type(PyObject *module, core_state *st)
 int
 tls_adopt_transport(PyObject *cls)
 {
-    return tls_adopt(cls, TlsTransport_methods);
+    return args_adopt(cls, TlsTransport_methods);
 }

@@ -256,16 +256,11 @@ static void
 transport_log_by(PyObject *op, const char *method, const char *format)
 {
     TransportData *t = TRANSPORT(op);
-    int debug = transport_debug(t);
-    PyObject *logger = debug > 0
-        ? PyObject_GetAttr(t->st->base_events, t->st->str_logger)
-        : NULL;
-    PyObject *res = logger == NULL
-        ? NULL
-        : PyObject_CallMethod(logger, method, "sO", format, op);
-    Py_XDECREF(logger);
-    Py_XDECREF(res);
-    if (PyErr_Occurred()) {
+    int rc = transport_debug(t);
+    if (rc > 0) {
+        rc = state_log(t->st, method, Py_BuildValue("(sO)", format, op), false);
+    }
+    if (rc < 0) {
         PyErr_WriteUnraisable(op);
     }
 }
@@ -285,12 +280,7 @@ transport_log_info(PyObject *op, const char *format)
 int
 transport_warn(core_state *st, const char *text)
 {
-    PyObject *logger = PyObject_GetAttr(st->base_events, st->str_logger);
-    PyObject *res = logger == NULL ? NULL
-                                   : PyObject_CallMethod(logger, "warning", "s", text);
-    Py_XDECREF(logger);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return state_log(st, "warning", Py_BuildValue("(s)", text), false);
 }
 
 int

@@ -369,10 +369,9 @@ int transport_check_data(PyObject *data);
         {"_low_water", Transport_get__low_water, NULL, NULL, NULL},                    \
         TRANSPORT_FLAG("_protocol_paused", protocol_paused)
 
-#define TRANSPORT_COMMON_METHODS                                                       \
-    {"close", Transport_close, METH_NOARGS, Transport_close_doc},                      \
-        {"abort", Transport_abort, METH_NOARGS, Transport_abort_doc},                  \
-        {"is_closing", Transport_is_closing, METH_NOARGS, Transport_is_closing_doc},   \
+/* Of all transports, then of those of sockets besides. */
+#define TRANSPORT_SHARED_METHODS                                                       \
+    {"is_closing", Transport_is_closing, METH_NOARGS, Transport_is_closing_doc},       \
         {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info,      \
          METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},                  \
         {"set_protocol", (PyCFunction)(void (*)(void))Transport_set_protocol,          \
@@ -380,12 +379,19 @@ int transport_check_data(PyObject *data);
         {"get_protocol", Transport_get_protocol, METH_NOARGS,                          \
          Transport_get_protocol_doc},                                                  \
         {"_call_connection_lost", Transport__call_connection_lost, METH_O, NULL},      \
-        {"_fatal_error", Transport__fatal_error, METH_VARARGS, NULL},                  \
-        {"_force_close", Transport__force_close, METH_O, NULL},                        \
         {"_start_reading", Transport__start_reading, METH_NOARGS, NULL},               \
         {"_soon", Transport__soon, METH_NOARGS, NULL},                                 \
         {"_ready", Transport__ready, METH_NOARGS, NULL},                               \
-        {"_read_ready", Transport__read_ready, METH_NOARGS, NULL},                     \
+    {                                                                                  \
+        "_read_ready", Transport__read_ready, METH_NOARGS, NULL                        \
+    }
+
+#define TRANSPORT_COMMON_METHODS                                                       \
+    TRANSPORT_SHARED_METHODS,                                                          \
+        {"close", Transport_close, METH_NOARGS, Transport_close_doc},                  \
+        {"abort", Transport_abort, METH_NOARGS, Transport_abort_doc},                  \
+        {"_fatal_error", Transport__fatal_error, METH_VARARGS, NULL},                  \
+        {"_force_close", Transport__force_close, METH_O, NULL},                        \
     {                                                                                  \
         "_write_ready", Transport__write_ready, METH_NOARGS, NULL                      \
     }

@@ -64,22 +64,8 @@ transport_report_fatal(PyObject *op, PyObject *exc, PyObject *message)
     if (debug <= 0) {
         return debug;
     }
-    PyObject *logger = PyObject_GetAttr(t->st->base_events, t->st->str_logger);
-    PyObject *debug_method = logger == NULL
-        ? NULL
-        : PyObject_GetAttr(logger, t->st->str_debug);
-    PyObject *args = debug_method == NULL
-        ? NULL
-        : Py_BuildValue("(sOO)", "%r: %s", op, message);
-    PyObject *kwargs = args == NULL ? NULL
-                                    : Py_BuildValue("{s:O}", "exc_info", Py_True);
-    PyObject *res = kwargs == NULL ? NULL : PyObject_Call(debug_method, args, kwargs);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(args);
-    Py_XDECREF(debug_method);
-    Py_XDECREF(logger);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return state_log(t->st, "debug", Py_BuildValue("(sOO)", "%r: %s", op, message),
+                     true);
 }
 
 int

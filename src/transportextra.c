@@ -204,26 +204,14 @@ transport_extra_before_close(PyObject *op)
     }
 }
 
-static int
-read_int(PyObject *sock, const char *name, int *value)
-{
-    PyObject *attr = PyObject_GetAttrString(sock, name);
-    long number = attr == NULL ? -1 : PyLong_AsLong(attr);
-    Py_XDECREF(attr);
-    if (number == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    *value = (int)number;
-    return 0;
-}
-
 int
 transport_note_socket(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
     int family, type, proto;
-    if (read_int(t->file, "family", &family) < 0 || read_int(t->file, "type", &type) < 0
-        || read_int(t->file, "proto", &proto) < 0) {
+    if (addr_read_int(t->file, "family", &family) < 0
+        || addr_read_int(t->file, "type", &type) < 0
+        || addr_read_int(t->file, "proto", &proto) < 0) {
         return -1;
     }
     t->family = (sa_family_t)family;

@@ -10,7 +10,7 @@ from pathlib import Path
 
 # From the bottom up: the stems of the files in each layer.
 LAYERS = (
-    "base compat list heap ring state err buf args gen mro wqueue",
+    "base compat list heap ring freelist state err buf args gen mro wqueue",
     "sys addr mmsg poll poll_epoll",
     "loop looppoll loophooks source handle handleobj timer inbox signal watch",
     "future futurecalls futureobj futureiter task taskrun taskobj registry",
