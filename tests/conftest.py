@@ -23,6 +23,9 @@ LOOP_CLASSES = {"asyncio": asyncio.SelectorEventLoop, "evloop": evloop.EventLoop
 FUTURE_CLASSES = {"asyncio": asyncio.Future, "evloop": evloop.Future}
 TASK_CLASSES = {"asyncio": asyncio.Task, "evloop": evloop.Task}
 
+# An upper bound in seconds: what hangs fails at it instead of hanging the run.
+DEADLINE = 60.0
+
 # Upper bound in seconds for a thread that was told to end to be gone.
 SETTLE = 10.0
 
@@ -141,6 +144,18 @@ def new_loop(loop_class):
 def loop(new_loop):
     """A loop, asyncio's own or evloop's."""
     return new_loop()
+
+
+@pytest.fixture
+def run(loop):
+    """A function that runs a coroutine on ``loop`` and returns its result."""
+
+    def run(coro):
+        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
+
+    yield run
+    if not loop.is_closed():
+        loop.run_until_complete(loop.shutdown_default_executor())
 
 
 @pytest.fixture

@@ -1,5 +1,25 @@
-"""Fixtures of the tests of TLS; other modules here have their own of these names."""
+"""The fixtures of tests/unit; some modules here have their own of these names."""
 
-from tests.unit.conftest import kind, links, never_reported, side
+from tests.unit.conftest import (
+    kind,
+    links,
+    never_reported,
+    peer,
+    pipe,
+    receiver,
+    side,
+    tcp_pair,
+    unix_pair,
+)
 
-__all__ = ["kind", "links", "never_reported", "side"]
+__all__ = [
+    "kind",
+    "links",
+    "never_reported",
+    "peer",
+    "pipe",
+    "receiver",
+    "side",
+    "tcp_pair",
+    "unix_pair",
+]

@@ -8,94 +8,15 @@ import sys
 
 import pytest
 
-# An upper bound in seconds: what hangs fails at it.
-DEADLINE = 20.0
+from tests.unit.recorders import DatagramRecorder
 
 
 class Own(BaseException):
     """An exception that is not an Exception."""
 
 
-class Protocol(asyncio.DatagramProtocol):
-    """Keeps what it is told, then does what the test has put in ``on_...``."""
-
-    on_made = on_datagram = on_error = on_pause = on_resume = on_lost = None
-
-    def __init__(self):
-        self.calls = []
-        self.transport = None
-        self._changed = asyncio.Event()
-
-    def _told(self, action, *call):
-        self.calls.append(call)
-        self._changed.set()
-        if action is not None:
-            action(self)
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self._told(self.on_made, "made")
-
-    def datagram_received(self, data, addr):
-        self._told(self.on_datagram, "datagram", data, addr)
-
-    def error_received(self, exc):
-        self._told(self.on_error, "error", type(exc))
-
-    def pause_writing(self):
-        self._told(self.on_pause, "pause")
-
-    def resume_writing(self):
-        self._told(self.on_resume, "resume")
-
-    def connection_lost(self, exc):
-        self._told(self.on_lost, "lost", exc)
-
-    def called(self, name):
-        return [call for call in self.calls if call[0] == name]
-
-    @property
-    def data(self):
-        return [call[1] for call in self.called("datagram")]
-
-    async def until(self, name, count=1):
-        """Wait until it was told *name* as often as *count*."""
-        while len(self.called(name)) < count:
-            self._changed.clear()
-            await self._changed.wait()
-
-
 def fail(protocol):
     raise ZeroDivisionError("of its own")
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
-@pytest.fixture
-def receiver(tmp_path, monkeypatch):
-    """A UNIX datagram socket at the path "receiver", of which the queue is short."""
-    monkeypatch.chdir(tmp_path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.bind("receiver")
-        yield sock
-
-
-@pytest.fixture
-def peer():
-    """A UDP socket on the loopback interface."""
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.bind(("127.0.0.1", 0))
-        yield sock
 
 
 @pytest.fixture
@@ -109,7 +30,7 @@ def endpoint(loop, run):
 
     async def endpoint(sock=None, **actions):
         def factory():
-            protocol = Protocol()
+            protocol = DatagramRecorder()
             vars(protocol).update(actions)
             return protocol
 
@@ -436,7 +357,7 @@ class TestInDatagramReceived:
 
     def test_switches_the_protocol(self, run, endpoint, burst):
         """The next goes to the next."""
-        second = Protocol()
+        second = DatagramRecorder()
 
         async def main():
             transport, first = await endpoint(
@@ -683,7 +604,7 @@ class TestBehindItsBack:
             sock.bind(("127.0.0.1", 0))
             await endpoint(sock)
             with pytest.raises(RuntimeError, match="is used by transport"):
-                await loop.create_datagram_endpoint(Protocol, sock=sock)
+                await loop.create_datagram_endpoint(DatagramRecorder, sock=sock)
 
         run(main())
 
@@ -709,7 +630,7 @@ class TestBehindItsBack:
 
         async def main():
             return await loop.create_datagram_endpoint(
-                Protocol, remote_addr=peer.getsockname()
+                DatagramRecorder, remote_addr=peer.getsockname()
             )
 
         transport, protocol = loop.run_until_complete(main())

@@ -8,81 +8,15 @@ import random
 
 import pytest
 
-# An upper bound in seconds: what hangs fails at it.
-DEADLINE = 20.0
+from tests.unit.recorders import PipeRecorder
 
 
 class Own(BaseException):
     """An exception that is not an Exception."""
 
 
-class Protocol(asyncio.Protocol):
-    """Keeps what it is told, then does what the test has put in ``on_...``."""
-
-    on_made = on_data = on_eof = on_pause = on_resume = on_lost = None
-
-    def __init__(self):
-        self.calls = []
-        self.data = b""
-        self.transport = None
-        self._changed = asyncio.Event()
-
-    def _told(self, action, *call):
-        self.calls.append(call)
-        self._changed.set()
-        if action is not None:
-            action(self)
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self._told(self.on_made, "made")
-
-    def data_received(self, data):
-        self.data += data
-        self._told(self.on_data, "data")
-
-    def eof_received(self):
-        self._told(self.on_eof, "eof")
-
-    def pause_writing(self):
-        self._told(self.on_pause, "pause")
-
-    def resume_writing(self):
-        self._told(self.on_resume, "resume")
-
-    def connection_lost(self, exc):
-        self._told(self.on_lost, "lost", exc)
-
-    def called(self, name):
-        return [call for call in self.calls if call[0] == name]
-
-    async def until(self, name, count=1):
-        """Wait until it was told *name* as often as *count*."""
-        while len(self.called(name)) < count:
-            self._changed.clear()
-            await self._changed.wait()
-
-
 def fail(protocol):
     raise ZeroDivisionError("of its own")
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
-@pytest.fixture
-def pipe():
-    """The reading and the writing end of a pipe, as unbuffered files."""
-    reading, writing = os.pipe()
-    with open(reading, "rb", 0) as reading, open(writing, "wb", 0) as writing:
-        yield reading, writing
 
 
 @pytest.fixture
@@ -99,7 +33,7 @@ def connect(loop, run):
 
         async def _make(self, method, end, actions):
             def factory():
-                protocol = Protocol()
+                protocol = PipeRecorder()
                 vars(protocol).update(actions)
                 return protocol
 
@@ -321,7 +255,7 @@ class TestInDataReceived:
         reading, writing = pipe
 
         async def main():
-            second = Protocol()
+            second = PipeRecorder()
             _, first = await connect.reader(
                 reading,
                 on_data=lambda protocol: protocol.transport.set_protocol(second),
@@ -523,10 +457,10 @@ class TestBehindItsBack:
         async def carry(number):
             reading, writing = os.pipe()
             sender, first = await loop.connect_write_pipe(
-                Protocol, open(writing, "wb", 0)
+                PipeRecorder, open(writing, "wb", 0)
             )
             receiver, second = await loop.connect_read_pipe(
-                Protocol, open(reading, "rb", 0)
+                PipeRecorder, open(reading, "rb", 0)
             )
             sender.write(b"%d" % number)
             if number % 3 == 0:
@@ -554,8 +488,8 @@ class TestBehindItsBack:
 
         async def main():
             if which == "reader":
-                return await loop.connect_read_pipe(Protocol, end)
-            return await loop.connect_write_pipe(Protocol, end)
+                return await loop.connect_read_pipe(PipeRecorder, end)
+            return await loop.connect_write_pipe(PipeRecorder, end)
 
         transport, protocol = loop.run_until_complete(main())
         loop.close()

@@ -23,16 +23,6 @@ class Own(BaseException):
     """An exception that is not an Exception."""
 
 
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
 def make_pair(cls=socket.socket):
     one, two = socket.socketpair()
     one = cls(fileno=one.detach())

@@ -17,22 +17,8 @@ KIB = 1024
 
 
 @pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on the loop, for PATIENCE seconds at most."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, PATIENCE))
-
-    return run
-
-
-@pytest.fixture
-def pair():
-    one, two = socket.socketpair()
-    with one, two:
-        one.setblocking(False)
-        two.setblocking(False)
-        yield one, two
+def pair(unix_pair):
+    return unix_pair
 
 
 async def begin(coro):

@@ -16,18 +16,6 @@ LOCALHOST_PEM = Path(__file__).with_name("localhost.pem")
 
 
 @pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    yield run
-    if not loop.is_closed():
-        loop.run_until_complete(loop.shutdown_default_executor())
-
-
-@pytest.fixture
 def run_forever(loop):
     """A function that runs ``loop`` until it is stopped, and fails at a deadline."""
 

@@ -1,7 +1,11 @@
-"""Fixtures of the tests of TLS; other modules here have their own of these names."""
+"""Fixtures of TLS and of sockets; some modules have their own of these names."""
+
+import os
+import socket
 
 import pytest
 
+from tests.unit.socket_helpers import socket_pair
 from tests.unit.tls_helpers import KINDS, VERSIONS, linked
 
 
@@ -30,3 +34,44 @@ def never_reported(loop, reported):
     contexts = reported(loop)
     yield contexts
     assert contexts == []
+
+
+@pytest.fixture
+def peer():
+    """A UDP socket on the loopback interface."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+@pytest.fixture
+def receiver(tmp_path, monkeypatch):
+    """A UNIX datagram socket at the path "receiver", of which the queue is short."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind("receiver")
+        yield sock
+
+
+@pytest.fixture
+def unix_pair():
+    """Two connected non-blocking UNIX sockets."""
+    with socket_pair("unix") as sockets:
+        yield sockets
+
+
+@pytest.fixture
+def tcp_pair():
+    """Two connected non-blocking TCP sockets."""
+    with socket_pair("tcp") as sockets:
+        yield sockets
+
+
+@pytest.fixture
+def pipe():
+    """The reading and the writing end of a pipe, as unbuffered files."""
+    reading, writing = os.pipe()
+    with open(reading, "rb", 0) as one, open(writing, "wb", 0) as two:
+        yield one, two

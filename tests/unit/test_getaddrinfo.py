@@ -59,12 +59,6 @@ flags = st.lists(
 
 
 @pytest.fixture
-def run(loop):
-    """A function that runs a coroutine, with an upper bound of time."""
-    return lambda coro: loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-
-@pytest.fixture
 def no_executor(evloop_loop, monkeypatch):
     """An evloop that cannot use an executor."""
 

@@ -21,9 +21,6 @@ import pytest
 import evloop
 from evloop import _core
 
-# An upper bound in seconds: what hangs fails at it.
-DEADLINE = 20.0
-
 READ, WRITE = "connect_read_pipe", "connect_write_pipe"
 NATIVE = {READ: _core.ReadPipeTransport, WRITE: _core.WritePipeTransport}
 STOCK = {
@@ -58,24 +55,6 @@ class Recorder(asyncio.Protocol):
     def connection_lost(self, exc):
         self.calls.append(("lost", exc))
         self.lost.set()
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
-@pytest.fixture
-def pipe():
-    """The reading and the writing end of a pipe, as unbuffered files."""
-    reading, writing = os.pipe()
-    with open(reading, "rb", 0) as one, open(writing, "wb", 0) as two:
-        yield one, two
 
 
 def end_for(method, pipe):

@@ -7,20 +7,6 @@ import sys
 
 import pytest
 
-# An upper bound in seconds: what hangs fails at it.
-DEADLINE = 20.0
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    yield run
-    loop.run_until_complete(loop.shutdown_default_executor())
-
 
 @pytest.fixture
 def listener():

@@ -38,24 +38,8 @@ READING = ["sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into"]
 
 
 @pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    yield run
-    loop.run_until_complete(loop.shutdown_default_executor())
-
-
-@pytest.fixture
-def pair():
-    """Two connected non-blocking sockets."""
-    one, two = socket.socketpair()
-    with one, two:
-        one.setblocking(False)
-        two.setblocking(False)
-        yield one, two
+def pair(unix_pair):
+    return unix_pair
 
 
 @pytest.fixture(params=OPERATIONS)

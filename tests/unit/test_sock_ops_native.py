@@ -19,6 +19,7 @@ import pytest
 
 import evloop
 from evloop import _core
+from tests.unit.socket_helpers import socket_pair
 
 PATIENCE = 10.0
 
@@ -33,30 +34,14 @@ def run(evloop_loop):
     return run
 
 
-@contextlib.contextmanager
-def pair_of(family=socket.AF_UNIX):
-    """Two connected sockets, non-blocking."""
-    if family == socket.AF_UNIX:
-        one, two = socket.socketpair()
-    else:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            one = socket.create_connection(listener.getsockname())
-            two, _ = listener.accept()
-    with one, two:
-        one.setblocking(False)
-        two.setblocking(False)
-        yield one, two
-
-
 @pytest.fixture
-def pair():
-    with pair_of() as sockets:
-        yield sockets
+def pair(unix_pair):
+    return unix_pair
 
 
-@pytest.fixture(params=[socket.AF_UNIX, socket.AF_INET], ids=["unix", "tcp"])
+@pytest.fixture(params=["unix", "tcp"])
 def any_pair(request):
-    with pair_of(request.param) as sockets:
+    with socket_pair(request.param) as sockets:
         yield sockets
 
 
@@ -466,7 +451,7 @@ class TestRegistration:
             transport.close()
 
         received = evloop_loop.create_future()
-        with pair_of(socket.AF_INET) as (one, two):
+        with socket_pair("tcp") as (one, two):
             with pytest.raises(asyncio.TimeoutError):
                 run(asyncio.wait_for(evloop_loop.sock_recv(one, 1), 0.001))
             run(main())
@@ -579,19 +564,14 @@ class TestReusedDescriptor:
 class TestDrained:
     """To wait at once after a short read must not miss what is there."""
 
-    @pytest.fixture
-    def tcp(self):
-        with pair_of(socket.AF_INET) as sockets:
-            yield sockets
-
     async def registered(self, loop, one, two):
         """Have the socket registered, with nothing to read."""
         task = await begin(loop.sock_recv(one, 100))
         two.send(b".")
         assert await task == b"."
 
-    def test_data_and_the_end_together(self, evloop_loop, tcp, run):
-        one, two = tcp
+    def test_data_and_the_end_together(self, evloop_loop, tcp_pair, run):
+        one, two = tcp_pair
 
         async def main():
             await self.registered(evloop_loop, one, two)
@@ -604,8 +584,8 @@ class TestDrained:
 
         run(main())
 
-    def test_end_between_event_and_read(self, evloop_loop, tcp, run):
-        one, two = tcp
+    def test_end_between_event_and_read(self, evloop_loop, tcp_pair, run):
+        one, two = tcp_pair
 
         async def main():
             await self.registered(evloop_loop, one, two)
@@ -617,8 +597,8 @@ class TestDrained:
 
         run(main())
 
-    def test_reset(self, evloop_loop, tcp, run):
-        one, two = tcp
+    def test_reset(self, evloop_loop, tcp_pair, run):
+        one, two = tcp_pair
 
         async def main():
             await self.registered(evloop_loop, one, two)
@@ -631,8 +611,8 @@ class TestDrained:
         run(main())
 
     @pytest.mark.parametrize("inline", [0, 1], ids=["apart", "inline"])
-    def test_urgent_data(self, evloop_loop, tcp, run, inline):
-        one, two = tcp
+    def test_urgent_data(self, evloop_loop, tcp_pair, run, inline):
+        one, two = tcp_pair
         one.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, inline)
 
         async def main():
@@ -662,8 +642,8 @@ class TestDrained:
 
         run(main())
 
-    def test_low_water_mark(self, evloop_loop, tcp, run):
-        one, two = tcp
+    def test_low_water_mark(self, evloop_loop, tcp_pair, run):
+        one, two = tcp_pair
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 4)
 
         async def main():
@@ -678,8 +658,8 @@ class TestDrained:
 
         run(main())
 
-    def test_data_read_by_others(self, evloop_loop, tcp, run):
-        one, two = tcp
+    def test_data_read_by_others(self, evloop_loop, tcp_pair, run):
+        one, two = tcp_pair
 
         async def main():
             await self.registered(evloop_loop, one, two)
@@ -697,8 +677,8 @@ class TestDrained:
 
         run(main())
 
-    def test_recv_into(self, evloop_loop, tcp, run):
-        one, two = tcp
+    def test_recv_into(self, evloop_loop, tcp_pair, run):
+        one, two = tcp_pair
         buffer = bytearray(100)
 
         async def main():
@@ -777,7 +757,7 @@ class TestNoGrowth:
     def test_sockets_that_come_and_go(self, evloop_loop, run):
         async def main(count):
             for _ in range(count):
-                with pair_of() as (one, two):
+                with socket_pair() as (one, two):
                     task = await begin(evloop_loop.sock_recv(one, 100))
                     two.send(b"data")
                     await task

@@ -8,58 +8,19 @@ import threading
 
 import pytest
 
+from tests.unit.socket_helpers import socket_pair
+
 # An upper bound in seconds: what hangs fails at it.
 DEADLINE = 20.0
 
 KINDS = ["tcp", "tcp6", "unix"]
 
 
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
-def make_pair(kind):
-    if kind == "unix":
-        pair = socket.socketpair()
-    else:
-        host, family = {
-            "tcp": ("127.0.0.1", socket.AF_INET),
-            "tcp6": ("::1", socket.AF_INET6),
-        }[kind]
-        with socket.create_server((host, 0), family=family) as listener:
-            one = socket.create_connection(listener.getsockname()[:2])
-            pair = one, listener.accept()[0]
-    for sock in pair:
-        sock.setblocking(False)
-    return pair
-
-
 @pytest.fixture(params=KINDS)
 def pair(request):
     """Two connected non-blocking stream sockets, of each kind."""
-    one, two = make_pair(request.param)
-    with one, two:
-        yield one, two
-
-
-@pytest.fixture
-def unix_pair():
-    one, two = make_pair("unix")
-    with one, two:
-        yield one, two
-
-
-@pytest.fixture
-def tcp_pair():
-    one, two = make_pair("tcp")
-    with one, two:
-        yield one, two
+    with socket_pair(request.param) as sockets:
+        yield sockets
 
 
 def udp_socket(host="127.0.0.1", family=socket.AF_INET):
@@ -661,21 +622,22 @@ class TestSubclass:
             buffer[:count] = bytes(buffer[:count]).upper()
             return count, address
 
+    @staticmethod
+    async def sent(peer, waits, receiving):
+        """Send before or after it begins to receive; return what that gave."""
+        if not waits:
+            peer.send(b"data")
+        task = asyncio.create_task(receiving)
+        await asyncio.sleep(0)
+        if waits:
+            peer.send(b"data")
+        return await task
+
     @pytest.mark.parametrize("waits", [False, True])
     def test_overridden(self, run, unix_pair, receive, waits):
         one, two = unix_pair
         with self.Upper(fileno=one.detach()) as one:
-
-            async def main():
-                if not waits:
-                    two.send(b"data")
-                task = asyncio.create_task(receive(one, 10))
-                await asyncio.sleep(0)
-                if waits:
-                    two.send(b"data")
-                assert (await task)[0] == b"DATA"
-
-            run(main())
+            assert run(self.sent(two, waits, receive(one, 10)))[0] == b"DATA"
 
     @pytest.mark.parametrize("waits", [False, True])
     def test_not_overridden(self, run, unix_pair, receive, waits):
@@ -685,17 +647,7 @@ class TestSubclass:
             pass
 
         with Plain(fileno=one.detach()) as one:
-
-            async def main():
-                if not waits:
-                    two.send(b"data")
-                task = asyncio.create_task(receive(one, 10))
-                await asyncio.sleep(0)
-                if waits:
-                    two.send(b"data")
-                assert (await task)[0] == b"data"
-
-            run(main())
+            assert run(self.sent(two, waits, receive(one, 10)))[0] == b"data"
 
     @pytest.mark.parametrize("waits", [False, True])
     def test_no_socket_but_like_one(self, loop, run, unix_pair, waits):
@@ -709,16 +661,7 @@ class TestSubclass:
             def recv(self, size):
                 return one.recv(size)
 
-        async def main():
-            if not waits:
-                two.send(b"data")
-            task = asyncio.create_task(loop.sock_recv(Like(), 10))
-            await asyncio.sleep(0)
-            if waits:
-                two.send(b"data")
-            assert await task == b"data"
-
-        run(main())
+        assert run(self.sent(two, waits, loop.sock_recv(Like(), 10))) == b"data"
 
     @pytest.mark.parametrize("error", [BlockingIOError, InterruptedError])
     def test_tried_again(self, loop, run, unix_pair, error):

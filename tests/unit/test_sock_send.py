@@ -8,6 +8,8 @@ import struct
 
 import pytest
 
+from tests.unit.socket_helpers import socket_pair
+
 # An upper bound in seconds: what hangs fails at it.
 DEADLINE = 20.0
 
@@ -17,48 +19,11 @@ MIB = 1 << 20
 LARGE = bytes(range(256)) * (8 * MIB // 256)
 
 
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
-def make_pair(kind):
-    if kind == "unix":
-        pair = socket.socketpair()
-    else:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            one = socket.create_connection(listener.getsockname())
-            pair = one, listener.accept()[0]
-    for sock in pair:
-        sock.setblocking(False)
-    return pair
-
-
 @pytest.fixture(params=["tcp", "unix"])
 def pair(request):
     """Two connected non-blocking stream sockets, of each kind."""
-    one, two = make_pair(request.param)
-    with one, two:
-        yield one, two
-
-
-@pytest.fixture
-def unix_pair():
-    one, two = make_pair("unix")
-    with one, two:
-        yield one, two
-
-
-@pytest.fixture
-def tcp_pair():
-    one, two = make_pair("tcp")
-    with one, two:
-        yield one, two
+    with socket_pair(request.param) as sockets:
+        yield sockets
 
 
 @pytest.fixture

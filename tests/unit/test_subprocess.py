@@ -28,12 +28,6 @@ os.register_at_fork(
 
 
 @pytest.fixture
-def run(loop):
-    """A function that runs a coroutine, with an upper bound of time."""
-    return lambda coro: loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-
-@pytest.fixture
 def pipe():
     """Both ends of a pipe; those that the test did not close are closed."""
     ends = os.pipe()

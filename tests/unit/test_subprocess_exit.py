@@ -11,9 +11,6 @@ import weakref
 
 import pytest
 
-# An upper bound in seconds.
-DEADLINE = 60.0
-
 
 class Recorder(asyncio.SubprocessProtocol):
     """Writes down what it is told, and closes its transport at the end."""
@@ -43,12 +40,6 @@ class Recorder(asyncio.SubprocessProtocol):
         self.told.append(("lost", exc))
         self.transport.close()
         self.lost.set_result(None)
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine, with an upper bound of time."""
-    return lambda coro: loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
 
 
 @pytest.fixture

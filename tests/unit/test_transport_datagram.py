@@ -12,6 +12,8 @@ import warnings
 
 import pytest
 
+from tests.unit.recorders import DatagramRecorder
+
 # An upper bound in seconds: what hangs fails at it.
 DEADLINE = 20.0
 
@@ -24,61 +26,6 @@ FORGETS_HEADER = HEADER and not hasattr(
 )
 
 
-class Recorder(asyncio.DatagramProtocol):
-    """Keeps what it is told, in order."""
-
-    def __init__(self):
-        self.calls = []
-        self.transport = None
-        self._changed = asyncio.Event()
-
-    def _record(self, *call):
-        self.calls.append(call)
-        self._changed.set()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self._record("made")
-
-    def datagram_received(self, data, addr):
-        self._record("datagram", data, addr)
-
-    def error_received(self, exc):
-        self._record("error", type(exc))
-
-    def pause_writing(self):
-        self._record("pause")
-
-    def resume_writing(self):
-        self._record("resume")
-
-    def connection_lost(self, exc):
-        self._record("lost", exc)
-
-    def called(self, name):
-        return [call for call in self.calls if call[0] == name]
-
-    @property
-    def data(self):
-        return [call[1] for call in self.called("datagram")]
-
-    async def until(self, name, count=1):
-        """Wait until it was told *name* as often as *count*."""
-        while len(self.called(name)) < count:
-            self._changed.clear()
-            await self._changed.wait()
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
-
-
 @pytest.fixture
 def endpoint(loop, run):
     """A coroutine function that gives the transport and protocol of an endpoint.
@@ -87,7 +34,7 @@ def endpoint(loop, run):
     """
     made = []
 
-    async def endpoint(factory=Recorder, **kwargs):
+    async def endpoint(factory=DatagramRecorder, **kwargs):
         if not kwargs:
             kwargs["local_addr"] = ("127.0.0.1", 0)
         transport, protocol = await loop.create_datagram_endpoint(factory, **kwargs)
@@ -110,25 +57,6 @@ def endpoint(loop, run):
 
 
 @pytest.fixture
-def peer():
-    """A UDP socket on the loopback interface."""
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.bind(("127.0.0.1", 0))
-        yield sock
-
-
-@pytest.fixture
-def receiver(tmp_path, monkeypatch):
-    """A UNIX datagram socket at the path "receiver", of which the queue is short."""
-    monkeypatch.chdir(tmp_path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.bind("receiver")
-        yield sock
-
-
-@pytest.fixture
 def full(receiver, endpoint):
     """A coroutine function: an endpoint connected to a receiver with no room.
 
@@ -136,7 +64,7 @@ def full(receiver, endpoint):
     The receiver is there first, and closed last: it never refuses what is queued.
     """
 
-    async def full(factory=Recorder):
+    async def full(factory=DatagramRecorder):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.connect("receiver")
         transport, protocol = await endpoint(factory, sock=sock)
@@ -291,7 +219,7 @@ class TestReceiving:
         sock.bind(("127.0.0.1", 0))
         peer.sendto(b"early", sock.getsockname())
 
-        class Paused(Recorder):
+        class Paused(DatagramRecorder):
             def connection_made(self, transport):
                 super().connection_made(transport)
                 transport.pause_reading()
@@ -310,7 +238,7 @@ class TestReceiving:
         async def main():
             transport, first = await endpoint()
             assert transport.get_protocol() is first
-            second = Recorder()
+            second = DatagramRecorder()
             transport.set_protocol(second)
             assert transport.get_protocol() is second
             peer.sendto(b"data", transport.get_extra_info("sockname"))
@@ -381,7 +309,7 @@ class TestSending:
         run(main())
 
     def test_in_connection_made(self, loop, run, endpoint, peer):
-        class Greeting(Recorder):
+        class Greeting(DatagramRecorder):
             def connection_made(self, transport):
                 super().connection_made(transport)
                 transport.sendto(b"hello", peer.getsockname())
@@ -823,7 +751,7 @@ class TestClosing:
     def test_closed_is_no_warning(self, loop, run, peer):
         async def main():
             transport, protocol = await loop.create_datagram_endpoint(
-                Recorder, remote_addr=peer.getsockname()
+                DatagramRecorder, remote_addr=peer.getsockname()
             )
             transport.close()
             await protocol.until("lost")
@@ -837,7 +765,7 @@ class TestClosing:
         """The transport is closed when nobody waits for it any more."""
         made = []
 
-        class Noting(Recorder):
+        class Noting(DatagramRecorder):
             def connection_made(self, transport):
                 super().connection_made(transport)
                 made.append(self)
@@ -1035,9 +963,9 @@ variable = contextvars.ContextVar("variable", default="none")
 class TestContext:
     """Which context the protocol's methods run in."""
 
-    class Seeing(Recorder):
-        def _record(self, *call):
-            super()._record(call[0], variable.get())
+    class Seeing(DatagramRecorder):
+        def told(self, name, *_):
+            super().told(name, variable.get())
 
     def test_of_who_made_it(self, run, endpoint, peer):
         """So while it is open; closing is told in the context of who closes."""

@@ -15,67 +15,16 @@ import warnings
 
 import pytest
 
-# An upper bound in seconds: what hangs fails at it.
-DEADLINE = 20.0
+from tests.unit.recorders import PipeRecorder
 
 
-class Recorder(asyncio.Protocol):
-    """Keeps what it is told, in order; data in a row as one."""
-
-    def __init__(self):
-        self.calls = []
-        self.data = b""
-        self.transport = None
-        self._changed = asyncio.Event()
-
-    def _record(self, *call):
-        self.calls.append(call)
-        self._changed.set()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self._record("made")
+class Recorder(PipeRecorder):
+    """Data in a row are one call."""
 
     def data_received(self, data):
-        assert type(data) is bytes
-        self.data += data
-        if self.calls[-1] != ("data",):
-            self._record("data")
-        self._changed.set()
-
-    def eof_received(self):
-        self._record("eof")
-
-    def pause_writing(self):
-        self._record("pause")
-
-    def resume_writing(self):
-        self._record("resume")
-
-    def connection_lost(self, exc):
-        self._record("lost", exc)
-
-    async def until(self, name):
-        """Wait until it was told *name*."""
-        while name not in [call[0] for call in self.calls]:
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def until_data(self, size):
-        """Wait until it has received *size* bytes."""
-        while len(self.data) < size:
-            self._changed.clear()
-            await self._changed.wait()
-
-
-@pytest.fixture
-def run(loop):
-    """A function that runs a coroutine on ``loop`` and returns its result."""
-
-    def run(coro):
-        return loop.run_until_complete(asyncio.wait_for(coro, DEADLINE))
-
-    return run
+        super().data_received(data)
+        if self.calls[-2:] == [("data",)] * 2:
+            del self.calls[-1]
 
 
 def open_pipe(request, tmp_path, kind):
@@ -952,8 +901,8 @@ class TestContext:
     """Which context the protocol's methods run in."""
 
     class Seeing(Recorder):
-        def _record(self, *call):
-            super()._record(call[0], variable.get())
+        def told(self, name, *_):
+            super().told(name, variable.get())
 
     def test_reading(self, run, connect, pipe):
         """That of who made it, the end included."""
