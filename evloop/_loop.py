@@ -111,6 +111,16 @@ class _Selector(selectors.BaseSelector):
     def __init__(self, loop: _core.Loop) -> None:
         self._loop = loop
 
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "select" and self._loop._selector is self:
+            self._loop._selector = self  # which is polled by that from now on
+
+    def __delattr__(self, name):
+        super().__delattr__(name)
+        if name == "select" and self._loop._selector is self:
+            self._loop._selector = self
+
     def register(self, fileobj, events, data=None):
         """Raise RuntimeError: the loop itself registers."""
         raise RuntimeError("register with loop.add_reader() and loop.add_writer()")

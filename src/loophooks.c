@@ -29,13 +29,26 @@ loop_refresh_hooks(LoopObject *self)
     PyErr_SetRaisedException(exc);
 }
 
+/* Whether its select() is somebody's own. */
+static bool
+selector_is_patched(PyObject *selector)
+{
+    PyObject *dict = PyObject_GenericGetDict(selector, NULL);
+    bool patched = dict != NULL && PyDict_GetItemString(dict, "select") != NULL;
+    Py_XDECREF(dict);
+    PyErr_Clear();
+    return patched;
+}
+
 static enum loop_selector
 selector_kind(PyObject *selector)
 {
     static const char mark[] = "_evloop_native";
-    if (selector == NULL || selector == Py_None
-        || PyObject_HasAttrString((PyObject *)Py_TYPE(selector), mark)) {
+    if (selector == NULL || selector == Py_None) {
         return SELECTOR_OURS;
+    }
+    if (PyObject_HasAttrString((PyObject *)Py_TYPE(selector), mark)) {
+        return selector_is_patched(selector) ? SELECTOR_WRAPPED : SELECTOR_OURS;
     }
     /* A wrapper hands on what it does not know. */
     PyObject *found = PyObject_GetAttrString(selector, mark);

@@ -31,29 +31,30 @@ loop_deliver(LoopObject *self, int fd, unsigned direction, PyObject *handle)
                                      : loop_push(self, handle);
 }
 
-/* One event of a watched descriptor. */
+/* One event of a watched descriptor. With `events` the handles' are noted there, for
+ * _process_events(), which knows nothing of sources: those are told all the same. */
 static int
 loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
 {
     struct watch *w = watch_find(&self->watches, fd);
     unsigned end = mask & POLL_END;
     mask &= w->mask;
-    if (events != NULL) {
-        PyObject *pair = Py_BuildValue("(iI)", fd, mask);
-        int rc = pair == NULL ? -1 : PyList_Append(events, pair);
-        Py_XDECREF(pair);
-        return rc;
-    }
     if (LIKELY(w->source != NULL)) {
         unsigned rest = mask & ~(w->reader ? POLL_READ : 0)
             & ~(w->writer ? POLL_WRITE : 0);
         if (rest != 0 && source_event(self, w->source, rest | end) < 0) {
             return -1;
         }
-        w = watch_find(&self->watches, fd);
-        if (w == NULL || (w->reader == NULL && w->writer == NULL)) {
-            return 0;
-        }
+    }
+    if (events != NULL) {
+        PyObject *pair = Py_BuildValue("(iI)", fd, mask);
+        int rc = pair == NULL ? -1 : PyList_Append(events, pair);
+        Py_XDECREF(pair);
+        return rc;
+    }
+    w = watch_find(&self->watches, fd);
+    if (LIKELY(w == NULL || (w->reader == NULL && w->writer == NULL))) {
+        return 0;
     }
     if (mask & POLL_READ && loop_deliver(self, fd, POLL_READ, w->reader) < 0) {
         return -1;
@@ -67,13 +68,14 @@ loop_take_event(LoopObject *self, int fd, unsigned mask, PyObject *events)
     return 0;
 }
 
+/* Without a descriptor to be had it stays as it was, until the next stale event. */
 static int
 loop_rebuild_poll(LoopObject *self)
 {
-    int rc = poll_reopen(&self->poll);
-    if (rc == 0) {
-        rc = loop_add_own_fds(self);
+    if (poll_reopen(&self->poll) < 0) {
+        return 0;
     }
+    int rc = loop_add_own_fds(self);
     if (rc < 0) {
         return loop_os_error(rc);
     }
@@ -85,6 +87,7 @@ static int
 loop_take_events(LoopObject *self, int n, PyObject *events)
 {
     bool stale = false;
+    PyObject *raised = NULL;
     /* Taking an event can run Python, which could close the loop. */
     for (int i = 0; i < n && !self->closed; i++) {
         int fd;
@@ -94,24 +97,34 @@ loop_take_events(LoopObject *self, int n, PyObject *events)
             sys_eventfd_drain(self->wake_fd);
             continue;
         }
-        if (tag == TAG_SIGNAL) {
-            if (signal_schedule_read(self) < 0) {
-                return -1;
-            }
-            continue;
-        }
         struct watch *w = watch_find(&self->watches, fd);
-        if (w == NULL || w->tag != tag) {
+        int rc = 0;
+        if (tag == TAG_SIGNAL) {
+            rc = signal_schedule_read(self);
+        }
+        else if (w == NULL || w->tag != tag) {
             stale = true;
         }
-        else if (loop_take_event(self, fd, mask, events) < 0) {
-            return -1;
+        else {
+            rc = loop_take_event(self, fd, mask, events);
+        }
+        if (UNLIKELY(rc < 0)) {
+            /* The others' events are taken; of an edge that was missed a new poll tells
+             * once more. */
+            stale = true;
+            if (raised == NULL) {
+                raised = PyErr_GetRaisedException();
+            }
+            PyErr_Clear();
         }
     }
-    if (UNLIKELY(stale) && !self->closed && loop_rebuild_poll(self) < 0) {
+    int rc = UNLIKELY(stale) && !self->closed ? loop_rebuild_poll(self) : 0;
+    if (UNLIKELY(raised != NULL)) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(raised);
         return -1;
     }
-    return 0;
+    return rc;
 }
 
 static int

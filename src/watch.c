@@ -4,6 +4,7 @@
 #include "source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #define CAP_MIN HARD_OR(1, 64)
 
@@ -18,6 +19,9 @@ watch_error(int rc)
 static int
 watch_grow(struct watch_table *t, int fd)
 {
+    if (fcntl(fd, F_GETFD) < 0) { /* no table for a number out of the blue */
+        return watch_error(-errno);
+    }
     int cap = t->cap ? t->cap : CAP_MIN;
     while (cap <= fd) {
         if (cap > INT_MAX / 2) {

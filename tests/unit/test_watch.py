@@ -3,7 +3,9 @@
 import asyncio
 import os
 import socket
+import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -579,3 +581,59 @@ def test_reference_counts(evloop_pair, turn):
     turn(evloop_pair.loop, 3)
     evloop_pair.loop.remove_reader(evloop_pair.fd)
     assert sys.getrefcount(callback) == before
+
+
+def test_number_of_no_descriptor(loop):
+    """However large, it costs no memory."""
+    for fd in (1 << 20, 1 << 30, (1 << 31) - 1):
+        for add in (loop.add_reader, loop.add_writer):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                add(fd, print)
+        assert loop.remove_reader(fd) is False
+
+
+STALE = """
+    import asyncio, os, resource, socket, sys
+
+    if sys.argv[1] == "evloop":
+        import evloop
+        loop = evloop.new_event_loop()
+    else:
+        loop = asyncio.SelectorEventLoop()
+
+    async def main():
+        mine, peer = socket.socketpair()
+        number = mine.fileno()
+        loop.add_reader(number, print)
+        await asyncio.sleep(0)
+        # What a child has, or another library: the file stays open, and registered.
+        with mine.dup(), peer:
+            mine.close()
+            loop.remove_reader(number)
+            lowest = os.dup(0)
+            os.close(lowest)
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+            peer.send(b"x")
+            for _ in range(3):
+                await asyncio.sleep(0.001)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            one, two = socket.socketpair()
+            with one, two:
+                readable = asyncio.Event()
+                loop.add_reader(one, readable.set)
+                two.send(b"x")
+                await readable.wait()
+                loop.remove_reader(one)
+
+    loop.run_until_complete(asyncio.wait_for(main(), 30))
+    loop.close()
+"""
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "evloop"])
+def test_stale_event_without_a_descriptor_left(kind):
+    """The poll cannot be made anew then; the loop goes on with the one it has."""
+    command = [sys.executable, "-c", textwrap.dedent(STALE), kind]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
