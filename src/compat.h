@@ -38,6 +38,13 @@ PyErr_SetRaisedException(PyObject *exc)
 
 #endif
 
+/* The context that code runs in now, or NULL; to copy it costs more than to keep it. */
+static inline PyObject *
+current_context_borrow(void)
+{
+    return PyThreadState_Get()->context;
+}
+
 #if PY_VERSION_HEX < 0x030D0000
 
 /* As in 3.13: there is nothing to lock where the GIL protects all. */

@@ -151,21 +151,23 @@ stream_wait_for_room(PyObject *op)
                                                  : transport_check_high(op);
 }
 
-/* In a child of fork, what is corked is the parent's to send. */
+/* In a child of fork, what is corked is the parent's to send. To drop it may run Python
+ * code. */
 static inline void
 stream_drop_parents(TransportData *t)
 {
     if (UNLIKELY(t->corked && t->source.flush_forks != sys_fork_count())) {
         t->corked = false;
         wqueue_clear(&t->out);
+        Py_CLEAR(t->write_context);
     }
 }
 
-/* Sends what it can of a queue that nobody has tried yet. */
+/* Sends what it can of a queue that nobody has tried yet. -1 with an exception: then
+ * the queue is empty. */
 static int
-stream_try(PyObject *op)
+stream_send_corked(TransportData *t)
 {
-    TransportData *t = TRANSPORT(op);
     stream_drop_parents(t);
     t->corked = false;
     bool all = true;
@@ -173,12 +175,38 @@ stream_try(PyObject *op)
         all = !t->replaced;
         if ((all ? send_queue(t, &all) : send_by_object(t)) < 0) {
             wqueue_clear(&t->out);
-            return transport_fatal(op, write_error);
+            return -1;
         }
     }
-    return LIKELY(t->out.len == 0) ? 0 : stream_wait_for_room(op);
+    return 0;
 }
 
+/* The same, with all that follows in the context of now. */
+static int
+stream_try(PyObject *op)
+{
+    TransportData *t = TRANSPORT(op);
+    PyObject *context = t->corked ? t->write_context : NULL;
+    if (context != NULL) {
+        t->write_context = NULL;
+    }
+    int rc = stream_send_corked(t) < 0 ? transport_fatal(op, write_error)
+        : t->out.len == 0              ? 0
+                                       : stream_wait_for_room(op);
+    Py_XDECREF(context);
+    return rc;
+}
+
+static int
+stream_flush_failed(PyObject *op)
+{
+    PyObject *exc = TRANSPORT(op)->error;
+    TRANSPORT(op)->error = NULL;
+    PyErr_SetRaisedException(exc);
+    return transport_fatal(op, write_error);
+}
+
+/* What follows from a flush runs in the context of the write that came first. */
 static int
 stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
 {
@@ -187,7 +215,30 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
         t->corked = false;
         return 0;
     }
-    return transport_run_reported(s->owner, NULL, stream_try, t->st->str__write_ready);
+    PyObject *context = t->write_context;
+    t->write_context = NULL;
+    int (*then)(PyObject *) = stream_try;
+    if (LIKELY(!t->replaced)) {
+        if (UNLIKELY(stream_send_corked(t) < 0)) {
+            Py_XSETREF(t->error, PyErr_GetRaisedException());
+            then = stream_flush_failed;
+        }
+        else if (LIKELY(t->out.len == 0)) {
+            Py_XDECREF(context);
+            return 0;
+        }
+        else {
+            then = stream_wait_for_room;
+        }
+    }
+    PyObject *copy = t->context_given ? Py_NewRef(t->read_context)
+        : context != NULL             ? PyContext_Copy(context)
+                                      : NULL;
+    PyErr_Clear(); /* out of memory: better in no context than never */
+    int rc = transport_run_reported(s->owner, copy, then, t->st->str__write_ready);
+    Py_XDECREF(copy);
+    Py_XDECREF(context);
+    return rc;
 }
 
 /* Gives a buffer back, which can run Python code; keeps the exception being raised. */
@@ -244,6 +295,7 @@ stream_cork(TransportData *t, bool was_empty)
         t->source.flush_forks = sys_fork_count();
         if (stream_may_cork(loop)) {
             source_flush_soon(loop, &t->source);
+            Py_XSETREF(t->write_context, Py_XNewRef(current_context_borrow()));
         }
     }
 }
@@ -278,8 +330,10 @@ stream_write_bytes_steal(PyObject *op, PyObject *bytes, Py_buffer *view)
 {
     TransportData *t = TRANSPORT(op);
     int rc = bytes == NULL ? -1 : 0;
-    if (rc == 0 && stream_is_live(t)) {
+    if (rc == 0) {
         stream_drop_parents(t);
+    }
+    if (rc == 0 && stream_is_live(t)) {
         bool was_empty = t->out.len == 0;
         rc = stream_append(t, bytes);
         stream_cork(t, was_empty);
@@ -305,7 +359,7 @@ stream_write_large(PyObject *op, PyObject *bytes)
         return 0;
     }
     if (stream_append(t, bytes) < 0) {
-        return -1;
+        return n == 0 ? -1 : transport_fatal(op, write_error);
     }
     t->out.offset = n;
     t->out.size -= n;
@@ -345,6 +399,12 @@ stream_write_view(PyObject *op, PyObject *data)
         return rc;
     }
     PyObject *rest = PyBytes_FromStringAndSize((char *)view.buf + n, view.len - n);
+    if (UNLIKELY(rest == NULL
+                 && n > 0)) { /* nothing may follow the part that is sent */
+        int rc = transport_fatal(op, write_error);
+        release_view(&view);
+        return rc;
+    }
     return stream_write_bytes_steal(op, rest, &view);
 }
 
@@ -399,10 +459,10 @@ stream_send(PyObject *op, const char *data, Py_ssize_t size)
         < 0) {
         return -1;
     }
+    stream_drop_parents(t);
     if (UNLIKELY(t->conn_lost != 0 || t->loop == NULL)) {
         return stream_write_lost(t);
     }
-    stream_drop_parents(t);
     Py_ssize_t n = 0;
     bool first = t->out.len == 0 && !t->replaced;
     if (first) {
@@ -420,7 +480,9 @@ stream_send(PyObject *op, const char *data, Py_ssize_t size)
     }
     int rc = rest == NULL ? -1 : stream_append(t, rest);
     Py_XDECREF(rest);
-    return rc < 0 ? -1 : stream_wait_for_room(op);
+    return rc == 0 ? stream_wait_for_room(op)
+        : n == 0   ? -1
+                   : transport_fatal(op, write_error);
 }
 
 static const char write_doc[] = PyDoc_STR(
@@ -476,26 +538,22 @@ static int
 stream_write_list(PyObject *op, PyObject *list)
 {
     TransportData *t = TRANSPORT(op);
+    stream_drop_parents(t);
     if (!stream_is_live(t)) {
         return 0;
     }
-    stream_drop_parents(t);
     bool was_empty = t->out.len == 0;
-    int rc = 0;
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
-        rc = stream_append(t, PyList_GET_ITEM(list, i));
+    if (wqueue_reserve(&t->out, (size_t)PyList_GET_SIZE(list)) < 0) {
+        PyErr_NoMemory();
+        return -1;
     }
-    /* Also when memory has run out: what is queued must leave. */
-    PyObject *exc = PyErr_GetRaisedException();
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        int rc = stream_append(t, PyList_GET_ITEM(list, i));
+        assert(rc == 0);
+        (void)rc;
+    }
     stream_cork(t, was_empty);
-    if (stream_appended(op) < 0) {
-        rc = -1;
-        Py_CLEAR(exc);
-    }
-    if (exc != NULL) {
-        PyErr_SetRaisedException(exc);
-    }
-    return rc;
+    return stream_is_live(t) ? stream_appended(op) : 0;
 }
 
 static const char writelines_doc[] = PyDoc_STR(

@@ -53,6 +53,18 @@ wqueue_grow(struct wqueue *q)
     return 0;
 }
 
+/* Makes room for so many more, which then can be appended without fail. */
+static inline int
+wqueue_reserve(struct wqueue *q, size_t more)
+{
+    while ((q->cap != 0 ? q->cap : WQUEUE_INLINE) - q->head - q->len < more) {
+        if (wqueue_grow(q) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Appends an object and takes its reference; -1 without an exception (and the reference
  * is the caller's still) when out of memory. The size stays. */
 static inline int

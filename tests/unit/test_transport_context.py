@@ -225,3 +225,38 @@ def test_overridden_call_soon(same):
         return noted
 
     assert same(scenario, Noting) == ["connection_made", 2, "_call_connection_lost"]
+
+
+def test_context_of_what_leaves_at_the_end_of_the_turn(same):
+    """What follows from it is told in the context of the write that came first."""
+
+    def scenario(loop):
+        seen = []
+        protocol = recording(seen)
+        with linked(loop) as links:
+            transport, peer = links.blocked(protocol)
+            transport.set_write_buffer_limits(20_000, 0)
+
+            async def write(name, size):
+                VAR.set(name)
+                transport.write(b"x" * size)
+
+            def resumed():
+                at_once(peer)
+                return seen[-1][0] == "resume_writing"
+
+            run(loop, write("first", 10_000))
+            run(loop, write("second", 200_000))
+            run_until(loop, resumed)
+            peer.close()
+            transport.pause_reading()
+            run(loop, write("third", 100))
+            run_until(loop, lambda: protocol.lost)
+            assert isinstance(protocol.lost[0], BrokenPipeError)
+        return seen
+
+    assert same(scenario)[1:] == [
+        ("pause_writing", "second"),
+        ("resume_writing", "first"),
+        ("connection_lost", "third"),
+    ]
