@@ -212,7 +212,9 @@ static int
 read_pipe_at_eof(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    transport_log_info(op, "%r was closed by peer");
+    if (transport_log_info(op, "%r was closed by peer") < 0) {
+        return -1;
+    }
     if (t->conn_lost != 0 || t->loop == NULL) {
         return 0;
     }
@@ -497,7 +499,9 @@ static int
 write_pipe_at_end(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    transport_log_info(op, "%r was closed by peer");
+    if (transport_log_info(op, "%r was closed by peer") < 0) {
+        return -1;
+    }
     if (t->out.len == 0) {
         return transport_force_close(op, NULL);
     }

@@ -41,7 +41,9 @@ static int
 stream_at_eof(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    transport_log(op, "%r received EOF");
+    if (transport_log(op, "%r received EOF") < 0) {
+        return -1;
+    }
     PyObject *argv[2];
     PyObject *res = transport_call(t, t->st->str_eof_received, argv, 0);
     int keep = res == NULL ? -1 : PyObject_IsTrue(res);

@@ -236,6 +236,9 @@ Transport_finalize(PyObject *op)
     }
     PyObject *exc = PyErr_GetRaisedException();
     t->gone = true;
+    if (t->loop != NULL && t->source.fd >= 0) { /* not after its file is closed */
+        source_forget(transport_loop(t), &t->source);
+    }
     transport_warn_unclosed(op);
     t->dropped = !t->closing;
     t->closing = true;
@@ -252,29 +255,26 @@ transport_debug(TransportData *t)
     return t->loop == NULL ? 0 : loop_get_debug(t->st, t->loop);
 }
 
-static void
+static int
 transport_log_by(PyObject *op, const char *method, const char *format)
 {
     TransportData *t = TRANSPORT(op);
-    int rc = transport_debug(t);
-    if (rc > 0) {
-        rc = state_log(t->st, method, Py_BuildValue("(sO)", format, op), false);
-    }
-    if (rc < 0) {
-        PyErr_WriteUnraisable(op);
-    }
+    int debug = transport_debug(t);
+    return debug <= 0
+        ? debug
+        : state_log(t->st, method, Py_BuildValue("(sO)", format, op), false);
 }
 
-void
+int
 transport_log(PyObject *op, const char *format)
 {
-    transport_log_by(op, "debug", format);
+    return transport_log_by(op, "debug", format);
 }
 
-void
+int
 transport_log_info(PyObject *op, const char *format)
 {
-    transport_log_by(op, "info", format);
+    return transport_log_by(op, "info", format);
 }
 
 int
@@ -422,7 +422,8 @@ transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
     }
     TransportData *t = TRANSPORT(op);
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *callback = PyObject_GetAttr(method_of, name);
+    PyObject *callback = name == NULL ? Py_NewRef(method_of)
+                                      : PyObject_GetAttr(method_of, name);
     if (callback == NULL) {
         PyErr_Clear();
         callback = Py_NewRef(method_of);

@@ -42,7 +42,7 @@ enum { START_MADE = 1, START_READ = 2, START_WAITER = 4 };
 
 /* What a transport has at its beginning, at its end, or for sendfile(). */
 struct transport_rare {
-    PyObject *made;         /* strong or NULL: whose connection_made() is due */
+    PyObject *made;         /* strong or NULL: the connection_made() that is due */
     PyObject *waiter;       /* strong or NULL; until it has been told */
     PyObject *empty_waiter; /* strong or NULL: sendfile() waits for an empty queue */
     union addr_inet local;  /* once the descriptor is closed; AF_UNSPEC: unknown */
@@ -232,8 +232,9 @@ void transport_release_fd(TransportData *t);
 void transport_tell_server(PyObject *op);
 /* The ring's turn, while there is something of transport_start() left to do. */
 int transport_run_start(PyObject *op);
-/* Reports the exception being raised as that of the callback method_of.name(arg), or
- * name() for NULL, which asyncio has a handle call. Results as of handle_run(). */
+/* Reports the exception being raised as that of the callback method_of.name(arg), which
+ * asyncio has a handle call. `arg` NULL: without one; `name` NULL: `method_of` is the
+ * callback. Results as of handle_run(). */
 int transport_report_callback(PyObject *op, PyObject *loop, PyObject *method_of,
                               PyObject *name, PyObject *arg);
 /* Runs that in the context; what it raises is reported as an error of the method that
@@ -244,10 +245,10 @@ int transport_run_reported(PyObject *op, PyObject *context, int (*run)(PyObject 
  * steals the callback, which may be NULL with an exception. */
 int transport_call_soon_steal(TransportData *t, PyObject *callback, PyObject *arg,
                               PyObject *arg2);
-/* logger.debug(format, self), in debug mode only; errors are reported as unraisable. */
-void transport_log(PyObject *op, const char *format);
+/* logger.debug(format, self), in debug mode only. */
+int transport_log(PyObject *op, const char *format);
 /* The same with logger.info(). */
-void transport_log_info(PyObject *op, const char *format);
+int transport_log_info(PyObject *op, const char *format);
 /* logger.warning(text); -1 on error. */
 int transport_warn(core_state *st, const char *text);
 

@@ -63,7 +63,7 @@ ask_address(TransportData *t, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     union addr addr;
     socklen_t len = sizeof(addr);
-    if (t->source.fd < 0 || ask(t->source.fd, &addr.any, &len) < 0) {
+    if (t->source.fd < 0 || ask(transport_fd(t), &addr.any, &len) < 0) {
         Py_RETURN_NONE;
     }
     PyObject *name = addr_to_object(&addr.any, len);
@@ -193,7 +193,7 @@ transport_extra_before_close(PyObject *op)
     }
     union addr addr;
     socklen_t len = sizeof(addr);
-    if (getsockname(t->source.fd, &addr.any, &len) == 0
+    if (getsockname(transport_fd(t), &addr.any, &len) == 0
         && (addr.any.sa_family == AF_INET || addr.any.sa_family == AF_INET6)) {
         PyObject *exc = PyErr_GetRaisedException();
         struct transport_rare *rare = transport_rare(t);

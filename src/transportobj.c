@@ -206,11 +206,9 @@ Transport_pause_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_RETURN_NONE;
     }
     t->paused = true;
-    if (transport_watch_reading(op, false) < 0) {
-        return NULL;
-    }
-    transport_log(op, "%r pauses reading");
-    Py_RETURN_NONE;
+    return none_or_error(transport_watch_reading(op, false) < 0
+                             ? -1
+                             : transport_log(op, "%r pauses reading"));
 }
 
 const char Transport_resume_reading_doc[] = PyDoc_STR(
@@ -234,11 +232,9 @@ Transport_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
         }
         Py_XSETREF(t->read_context, context);
     }
-    if (transport_watch_reading(op, true) < 0) {
-        return NULL;
-    }
-    transport_log(op, "%r resumes reading");
-    Py_RETURN_NONE;
+    return none_or_error(transport_watch_reading(op, true) < 0
+                             ? -1
+                             : transport_log(op, "%r resumes reading"));
 }
 
 const char Transport_is_reading_doc[] = PyDoc_STR(

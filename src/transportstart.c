@@ -26,30 +26,29 @@ static int
 transport_call_made(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    core_state *st = t->st;
-    PyObject *loop = Py_NewRef(t->loop);
     PyObject *made = t->rare != NULL ? t->rare->made : NULL;
-    PyObject *protocol = made ? made : Py_NewRef(Py_None);
-    if (made != NULL) {
-        t->rare->made = NULL;
+    if (made == NULL || t->loop == NULL) { /* its end has been told already */
+        return 0;
     }
+    t->rare->made = NULL;
+    PyObject *loop = Py_NewRef(t->loop);
     /* A copy of its own: what it sets in its context is not seen later. */
     PyObject *context = t->context_given ? Py_NewRef(t->read_context)
                                          : PyContext_Copy(t->read_context);
     PyObject *res = NULL;
     if (context != NULL && PyContext_Enter(context) == 0) {
-        res = PyObject_CallMethodOneArg(protocol, st->str_connection_made, op);
+        res = PyObject_CallOneArg(made, op);
         if (PyContext_Exit(context) < 0) {
             Py_CLEAR(res);
         }
     }
     int rc = 0;
     if (UNLIKELY(res == NULL)) {
-        rc = transport_report_callback(op, loop, protocol, st->str_connection_made, op);
+        rc = transport_report_callback(op, loop, made, NULL, op);
     }
     Py_XDECREF(res);
     Py_XDECREF(context);
-    Py_DECREF(protocol);
+    Py_DECREF(made);
     Py_DECREF(loop);
     return rc;
 }
@@ -150,11 +149,10 @@ transport_start_by_handles(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
     core_state *st = t->st;
+    PyObject *made = t->rare->made;
+    t->rare->made = NULL;
     t->start = 0;
-    Py_CLEAR(t->rare->made);
-    if (transport_call_soon_steal(
-            t, PyObject_GetAttr(t->protocol, st->str_connection_made), op, NULL)
-            < 0
+    if (transport_call_soon_steal(t, made, op, NULL) < 0
         || transport_call_soon_steal(t, PyObject_GetAttr(op, st->str__start_reading),
                                      NULL, NULL)
             < 0) {
@@ -180,7 +178,10 @@ transport_start(PyObject *op, PyObject *protocol, PyObject *context, PyObject *r
     if (transport_rare(t) == NULL || transport_set_protocol(op, protocol) < 0) {
         return -1;
     }
-    t->rare->made = Py_NewRef(protocol);
+    t->rare->made = PyObject_GetAttr(protocol, t->st->str_connection_made);
+    if (t->rare->made == NULL) {
+        return -1;
+    }
     t->rare->waiter = Py_XNewRef(waiter);
     t->start = START_MADE | START_READ | (waiter ? START_WAITER : 0);
     LoopObject *loop = transport_loop(t);

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -285,3 +286,83 @@ def test_calls_from_connection_lost_of_another(links, loop):
     in_callback(loop, protocols[0].transport.close)
     run_until(loop, lambda: protocols[-1].lost)
     assert [protocol.lost for protocol in protocols] == [[None]] * 10
+
+
+# Beginning and end
+
+
+async def stream(loop, factory, sock):
+    return await loop.create_connection(factory, sock=sock)
+
+
+async def accepted(loop, factory, sock):
+    return await loop.connect_accepted_socket(factory, sock=sock)
+
+
+async def datagrams(loop, factory, sock):
+    sock.close()
+    address = "127.0.0.1", 0
+    return await loop.create_datagram_endpoint(factory, local_addr=address)
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+@pytest.mark.parametrize("connect", [stream, accepted, datagrams])
+def test_a_factory_that_returns_nothing(links, loop, contexts, connect, debug):
+    loop.set_debug(debug)
+    mine, peer = links.pair()
+    with pytest.raises(AttributeError, match="'NoneType' .* 'connection_made'"):
+        run(loop, connect(loop, lambda: None, mine))
+    turns(loop, 2)
+    assert contexts == []
+
+
+def test_connection_made_when_all_is_over(links, loop):
+    mine, _ = links.pair()
+    protocol = Recorder()
+    transport = loop._make_socket_transport(mine, protocol)
+    transport._call_connection_lost(None)
+    with contextlib.suppress(AttributeError):
+        turns(loop, 2)
+    assert protocol.lost == [None]
+
+
+def test_sockname_is_never_somebody_elses(links, loop):
+    transport, _ = links.connect(family="tcp")
+    sock = transport.get_extra_info("socket")._sock
+    name, number = sock.getsockname(), sock.fileno()
+    sock.close()
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", 0))
+        os.dup2(other.fileno(), number)
+    # asyncio asks as it makes the transport, evloop when it is asked.
+    assert transport.get_extra_info("sockname") in (name, None)
+    transport.abort()
+    turns(loop, 2)
+    assert transport.get_extra_info("sockname") in (name, None)
+    os.close(number)
+
+
+def registered():
+    """How many descriptors the epoll objects of this process have."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if "eventpoll" in os.readlink(f"/proc/self/fd/{fd}"):
+                lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+                count += sum(line.startswith("tfd:") for line in lines)
+    return count
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_collected_with_its_file_open_elsewhere(links, loop):
+    """Nothing stays registered that could tell of it."""
+    before = registered()
+    transport, _ = links.connect()
+    mine = transport.get_extra_info("socket")._sock
+    with mine.dup():
+        transport.pause_reading()
+        links.forget()
+        del transport
+        gc.collect()
+        assert mine.fileno() == -1
+        assert registered() == before

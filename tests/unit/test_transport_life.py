@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import re
+import socket
 import weakref
 
 import pytest
@@ -300,3 +301,28 @@ def test_close_in_a_callback(links, loop):
     in_callback(loop, transport.close)
     turns(loop, 2)
     assert protocol.lost == [None]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_interrupted_while_logging(links, loop, error):
+    """It comes out of the call that logs, or out of the loop."""
+
+    def interrupt(record):
+        raise error
+
+    loop.set_debug(True)
+    transport, peer = links.connect()
+    logger = logging.getLogger("asyncio")
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addFilter(interrupt)
+    try:
+        for method in (transport.pause_reading, transport.resume_reading):
+            with pytest.raises(error):
+                method()
+        peer.shutdown(socket.SHUT_WR)
+        with pytest.raises(error):
+            turns(loop, 2)
+    finally:
+        logger.removeFilter(interrupt)
+        logger.setLevel(level)
