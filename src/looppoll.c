@@ -1,6 +1,7 @@
 /* looppoll.c - see loop.h: waiting for events, and whose they are. */
 
 #include "loop.h"
+#include "compat.h"
 #include "handle.h"
 #include "signal.h"
 #include "source.h"

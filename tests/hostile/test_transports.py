@@ -309,8 +309,8 @@ async def datagrams(loop, factory, sock):
 @pytest.mark.parametrize("connect", [stream, accepted, datagrams])
 def test_a_factory_that_returns_nothing(links, loop, contexts, connect, debug):
     loop.set_debug(debug)
-    mine, peer = links.pair()
-    with pytest.raises(AttributeError, match="'NoneType' .* 'connection_made'"):
+    mine, _ = links.pair()
+    with pytest.raises(AttributeError, match=r"'NoneType' .* 'connection_made'"):
         run(loop, connect(loop, lambda: None, mine))
     turns(loop, 2)
     assert contexts == []

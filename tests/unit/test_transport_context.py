@@ -7,6 +7,7 @@ expects the same of evloop.
 import asyncio
 import contextvars
 import socket
+import sys
 
 import pytest
 
@@ -255,8 +256,11 @@ def test_context_of_what_leaves_at_the_end_of_the_turn(same):
             assert isinstance(protocol.lost[0], BrokenPipeError)
         return seen
 
-    assert same(scenario)[1:] == [
-        ("pause_writing", "second"),
-        ("resume_writing", "first"),
-        ("connection_lost", "third"),
+    told = same(scenario)[1:]
+    assert [name for name, _ in told] == [
+        "pause_writing",
+        "resume_writing",
+        "connection_lost",
     ]
+    if sys.version_info < (3, 15):  # from then on a transport has one context
+        assert [value for _, value in told] == ["second", "first", "third"]
