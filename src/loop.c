@@ -171,6 +171,17 @@ loop_read_buffer(LoopObject *self)
     return self->read_buffer;
 }
 
+void
+loop_return_buffer(LoopObject *self, char *buffer)
+{
+    if (self->read_buffer == NULL && !self->closed) {
+        self->read_buffer = buffer;
+    }
+    else {
+        PyMem_RawFree(buffer);
+    }
+}
+
 /* --- timers ------------------------------------------------------------------- */
 
 int64_t

@@ -38,6 +38,8 @@
     X(HOOK_REMOVE_READER, "_remove_reader")                                            \
     X(HOOK_ADD_WRITER, "_add_writer")                                                  \
     X(HOOK_REMOVE_WRITER, "_remove_writer")                                            \
+    X(HOOK_PUBLIC_REMOVE_READER, "remove_reader")                                      \
+    X(HOOK_PUBLIC_REMOVE_WRITER, "remove_writer")                                      \
     X(HOOK_SETUP, "_run_forever_setup")                                                \
     X(HOOK_CLEANUP, "_run_forever_cleanup")                                            \
     X(HOOK_RUN_FOREVER, "run_forever")                                                 \
@@ -261,6 +263,8 @@ int loop_after_fork(LoopObject *self);
 /* READ_BUFFER_SIZE bytes to read into, for a moment; NULL with MemoryError. */
 #define READ_BUFFER_SIZE (256 * 1024)
 char *loop_read_buffer(LoopObject *self);
+/* The same buffer back, after `read_buffer` was NULL while it was used for longer. */
+void loop_return_buffer(LoopObject *self, char *buffer);
 
 static inline int
 loop_own_poll(LoopObject *self)

@@ -24,11 +24,29 @@
 
 #define VECTORS HARD_OR(2, 64)
 
-/* The number of bytes; -1 with errno, never EINTR. EAGAIN is no error. */
-#define RETRY(n, call)                                                                 \
-    do {                                                                               \
-        n = call;                                                                      \
-    } while (n < 0 && errno == EINTR)
+typedef ssize_t transfer(int fd, const struct iovec *iov, int count);
+
+/* readv() or writev(): the number of bytes; -1 with errno, of which EAGAIN is no error;
+ * -2 with what a signal handler raised. It blocks if somebody who shares the pipe has
+ * made it so: others run meanwhile. */
+static Py_ssize_t
+pipe_transfer(const TransportData *t, transfer *call, const struct iovec *iov,
+              int count)
+{
+    int fd = t->source.fd;
+    Py_ssize_t n;
+    Py_BEGIN_ALLOW_THREADS
+    n = call(fd, iov, count);
+    Py_END_ALLOW_THREADS
+    if (UNLIKELY(n < 0 && errno == EINTR)) {
+        if (PyErr_CheckSignals() < 0) {
+            return -2;
+        }
+        errno =
+            EAGAIN; /* the next event tells whether there is something to do still */
+    }
+    return n;
+}
 
 static bool
 is_error(Py_ssize_t n)
@@ -239,19 +257,39 @@ read_pipe_at_eof(PyObject *op)
     return rc;
 }
 
+/* Reads into a new bytes object, NULL with an exception if there is no memory for it.
+ * The result is pipe_transfer()'s. */
+static Py_ssize_t
+read_pipe_bytes(TransportData *t, PyObject **data)
+{
+    LoopObject *loop = transport_loop(t);
+    struct iovec iov = {loop_read_buffer(loop), READ_BUFFER_SIZE};
+    *data = NULL;
+    if (iov.iov_base == NULL) {
+        return -2;
+    }
+    Py_INCREF(loop);
+    loop->read_buffer = NULL; /* nobody else uses it meanwhile */
+    Py_ssize_t n = pipe_transfer(t, readv, &iov, 1);
+    int error = errno;
+    if (n > 0) {
+        *data = PyBytes_FromStringAndSize(iov.iov_base, n);
+    }
+    loop_return_buffer(loop, iov.iov_base);
+    Py_DECREF(loop);
+    errno = error;
+    return n;
+}
+
 static int
 read_pipe_read(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    char *buffer = loop_read_buffer(transport_loop(t));
-    if (buffer == NULL) {
-        return -1;
-    }
-    Py_ssize_t n;
-    RETRY(n, read(t->source.fd, buffer, READ_BUFFER_SIZE));
+    PyObject *data;
+    Py_ssize_t n = read_pipe_bytes(t, &data);
     if (n < 0) {
-        if (!is_error(n)) {
-            return 0;
+        if (n == -2 || !is_error(n)) {
+            return n == -2 ? -1 : 0;
         }
         PyErr_SetFromErrno(PyExc_OSError);
         return transport_fatal(op, "Fatal read error on pipe transport");
@@ -259,7 +297,6 @@ read_pipe_read(PyObject *op)
     if (n == 0) {
         return read_pipe_at_eof(op);
     }
-    PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     if (data == NULL) { /* they are lost */
         return transport_fatal(op, "Fatal read error on pipe transport");
     }
@@ -393,6 +430,15 @@ write_pipe_no_buffer(PyObject *op, PyObject *data)
     return -1;
 }
 
+/* Gives a buffer back; keeps the exception being raised. */
+static void
+release_kept(Py_buffer *view)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyBuffer_Release(view);
+    PyErr_SetRaisedException(exc);
+}
+
 static int
 write_pipe_write(PyObject *op, PyObject *data)
 {
@@ -409,14 +455,17 @@ write_pipe_write(PyObject *op, PyObject *data)
     Py_ssize_t n = 0;
     int error = 0;
     if (t->out.len == 0) {
-        RETRY(n, write(t->source.fd, view.buf, (size_t)view.len));
+        struct iovec iov = {view.buf, (size_t)view.len};
+        n = pipe_transfer(t, writev, &iov, 1);
+        if (UNLIKELY(n == -2 || t->closing || t->loop == NULL)) { /* by a handler */
+            release_kept(&view);
+            return n == -2 ? -1 : 0;
+        }
         error = is_error(n) ? errno : 0;
         n = n < 0 ? 0 : n;
     }
     int rc = n == view.len || error != 0 ? 0 : write_pipe_keep(t, data, &view, n);
-    PyObject *exc = PyErr_GetRaisedException();
-    PyBuffer_Release(&view); /* as above */
-    PyErr_SetRaisedException(exc);
+    release_kept(&view); /* as above */
     if (error != 0) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
@@ -465,12 +514,21 @@ static int
 write_pipe_flush(PyObject *op)
 {
     TransportData *t = TRANSPORT(op);
-    struct iovec iov[VECTORS];
+    struct iovec iov[VECTORS] = {{NULL, 0}};
+    PyObject *held[VECTORS];
     int count = wqueue_fill(&t->out, iov, VECTORS);
-    Py_ssize_t n;
-    RETRY(n,
-          count == 1 ? write(t->source.fd, iov[0].iov_base, iov[0].iov_len)
-                     : writev(t->source.fd, iov, count));
+    for (int i = 0; i < count; i++) {
+        held[i] = Py_NewRef(wqueue_items(&t->out)[t->out.head + (unsigned)i]);
+    }
+    Py_ssize_t n = pipe_transfer(t, writev, iov, count);
+    int error = errno;
+    for (int i = 0; i < count; i++) {
+        Py_DECREF(held[i]);
+    }
+    errno = error;
+    if (n == -2 || n > t->out.size) { /* the latter: somebody has dropped the queue */
+        return n == -2 ? -1 : 0;
+    }
     if (n < 0) {
         if (!is_error(n)) {
             return 0;

@@ -285,14 +285,24 @@ listener_run(LoopObject *loop, struct source *s, unsigned Py_UNUSED(mask))
         }
         union addr peer;
         socklen_t len = sizeof(peer);
-        int fd = accept4(s->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd, listener = s->fd;
+        /* It blocks if somebody who shares the socket has made it so. */
+        Py_BEGIN_ALLOW_THREADS
+        fd = accept4(listener, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        Py_END_ALLOW_THREADS
         if (fd >= 0) {
             if (listener_accepted(self, fd, &peer, len) < 0) {
                 return -1;
             }
             continue;
         }
-        if (errno == EINTR || (ACCEPT_MORE && errno == ECONNABORTED)) {
+        if (errno == EINTR) {
+            if (PyErr_CheckSignals() < 0) {
+                return -1;
+            }
+            continue;
+        }
+        if (ACCEPT_MORE && errno == ECONNABORTED) {
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ECONNABORTED) {

@@ -255,12 +255,7 @@ stream_read_fed(PyObject *op)
     Py_INCREF(loop);
     loop->read_buffer = NULL;
     int rc = t->st->feed(protocol, buffer, n);
-    if (loop->read_buffer == NULL && !loop->closed) {
-        loop->read_buffer = buffer;
-    }
-    else {
-        PyMem_RawFree(buffer);
-    }
+    loop_return_buffer(loop, buffer);
     Py_DECREF(protocol);
     Py_DECREF(loop);
     return LIKELY(rc == 0)

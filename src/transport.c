@@ -111,7 +111,9 @@ transport_release_fd(TransportData *t)
     }
     t->source.fd = -1;
     if (t->file == NULL) {
+        Py_BEGIN_ALLOW_THREADS /* with SO_LINGER it may take its time */
         close(fd);
+        Py_END_ALLOW_THREADS
     }
 }
 
