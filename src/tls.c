@@ -45,8 +45,7 @@ tls_call_method(TLSObject *self, PyObject *name, PyObject *arg, PyObject *arg2)
     return res == NULL ? -1 : 0;
 }
 
-/* except Exception as ex: self._fatal_error(ex, 'Fatal error on SSL protocol') */
-static int
+int
 tls_fatal(TLSObject *self)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
@@ -566,7 +565,9 @@ tls_read_copied(TLSObject *self)
     if (data != NULL) {
         PyObject *protocol = Py_NewRef(self->app_protocol ? self->app_protocol
                                                           : Py_None);
-        int fed = Py_IS_TYPE(protocol, (PyTypeObject *)st->StreamReaderProtocol)
+        /* An SSLObject of somebody's own may read something else than bytes. */
+        int fed = PyBytes_CheckExact(data)
+                && Py_IS_TYPE(protocol, (PyTypeObject *)st->StreamReaderProtocol)
             ? streamfeed_data(st, protocol, PyBytes_AS_STRING(data),
                               PyBytes_GET_SIZE(data))
             : 0;

@@ -111,6 +111,8 @@ int tls_write_all(TLSObject *self, PyObject *iterable);
 int tls_write_out(TLSObject *self);
 /* Encrypts and sends what waits for the end of the turn. */
 int tls_flush(TLSObject *self);
+/* except Exception as ex: self._fatal_error(ex, 'Fatal error on SSL protocol') */
+int tls_fatal(TLSObject *self);
 /* The same for st->feed_flush. */
 int tls_feed_flush(PyObject *op);
 /* Bytes, as asyncio counts them. */

@@ -303,12 +303,16 @@ Tls_buffer_updated(PyObject *op, PyObject *number)
     Py_buffer view;
     PyObject *buffer = Py_NewRef(self->ssl_buffer ? self->ssl_buffer : Py_None);
     int rc = PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE);
-    Py_DECREF(buffer);
-    if (rc < 0) {
-        return NULL;
+    if (rc == 0) {
+        /* What comes meanwhile goes into another one. */
+        Py_CLEAR(self->ssl_buffer);
+        rc = tls_feed(op, view.buf, n < 0 ? 0 : n < view.len ? n : view.len);
+        PyBuffer_Release(&view);
+        if (self->ssl_buffer == NULL) {
+            self->ssl_buffer = Py_NewRef(buffer);
+        }
     }
-    rc = tls_feed(op, view.buf, n < 0 ? 0 : n < view.len ? n : view.len);
-    PyBuffer_Release(&view);
+    Py_DECREF(buffer);
     return none_or_error(rc);
 }
 
@@ -402,8 +406,11 @@ Tls__fatal_error(PyObject *op, PyObject *args)
 static PyObject *
 Tls__do_shutdown(PyObject *op, PyObject *args)
 {
-    return tls_write_out(TLS(op)) < 0 ? NULL
-                                      : tls_call_stock(TLS(op), "_do_shutdown", args);
+    TLSObject *self = TLS(op);
+    if (self->backlog.len > 0 && tls_write_out(self) < 0 && tls_fatal(self) < 0) {
+        return NULL;
+    }
+    return tls_call_stock(self, "_do_shutdown", args);
 }
 
 static PyObject *

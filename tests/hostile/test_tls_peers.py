@@ -160,6 +160,27 @@ def test_data_in_the_clear_behind_the_notice_of_a_handshake(links, loop):
     assert protocol.lost == [None]
 
 
+def test_garbage_while_much_waits(links, loop):
+    """What waits cannot be encrypted any more, which nobody is told of besides."""
+    protocol = Recorder()
+    transport, peer = links.connect(protocol)
+    transport.pause_reading()
+    transport.set_write_buffer_limits(high=100 * BIG)
+    for _ in range(8):
+        transport.write(bytes(BIG))
+    turns(loop, 3)
+    transport.write(b"last")
+    record = bytearray(peer.records(b"genuine"))
+    record[-1] ^= 1
+    peer.send_raw(record)
+    peer.sock.shutdown(socket.SHUT_WR)
+    turns(loop, 3)
+    transport.resume_reading()
+    run_until(loop, lambda: protocol.lost)
+    assert protocol.calls == ["connection_made", "eof_received", "connection_lost"]
+    assert protocol.lost[0].reason in FORGED
+
+
 # Peers that are slow, or gone
 
 

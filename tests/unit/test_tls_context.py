@@ -1,5 +1,6 @@
 """The ssl module's own features over a loop: what a context is set to is honoured."""
 
+import asyncio
 import gc
 import ssl
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.unit.certs import client_context, path, server_context
 from tests.unit.tls_helpers import VERSIONS, linked, received
-from tests.unit.transport_helpers import Recorder, run_until, turns
+from tests.unit.transport_helpers import Recorder, run, run_until, turns
 
 
 @pytest.fixture(params=VERSIONS.values(), ids=VERSIONS)
@@ -228,6 +229,22 @@ def test_what_a_class_reads_is_what_is_told(links, loop):
     assert protocol.data == b"QUIET"
     transport.write(b"quiet")
     assert received(loop, peer, 5) == b"QUIET"
+
+
+def test_a_class_that_reads_no_bytes(links, loop):
+    """What goes to a stream may be anything that has a buffer."""
+
+    class Odd(ssl.SSLObject):
+        def read(self, *args):
+            return bytearray(super().read(*args))
+
+    context = client_context(version=links.version)
+    context.sslobject_class = Odd
+    reader = asyncio.StreamReader(loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    _, peer = links.connect(protocol, context=context)
+    peer.send(b"text")
+    assert run(loop, reader.readexactly(4)) == b"text"
 
 
 def test_a_class_whose_writes_are_short(links, loop):
