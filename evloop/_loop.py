@@ -100,6 +100,34 @@ class _Scheduled(_Queue):
                 self._loop._scheduled_add(handle)
 
 
+class _Keys(Mapping[int, selectors.SelectorKey]):
+    """What ``get_map()`` of asyncio's selector gives."""
+
+    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
+        self._keys = keys
+
+    def _number(self, fileobj):
+        try:
+            return selectors._fileobj_to_fd(fileobj)
+        except ValueError:  # closed by now
+            for key in self._keys.values():
+                if key.fileobj is fileobj:
+                    return key.fd
+            raise
+
+    def __getitem__(self, fileobj):
+        key = self._keys.get(self._number(fileobj))
+        if key is None:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return key
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
 class _Selector(selectors.BaseSelector):
     """What the loop watches, as the selector that asyncio has in ``loop._selector``.
 
@@ -134,11 +162,16 @@ class _Selector(selectors.BaseSelector):
         return [(keys[fd], mask) for fd, mask in events if fd in keys]
 
     def get_map(self) -> Mapping[int, selectors.SelectorKey]:
-        """Return a dict of descriptor to SelectorKey, a snapshot."""
-        return {
-            fd: selectors.SelectorKey(file, fd, mask, (reader, writer))
-            for fd, file, mask, reader, writer in self._loop._watch_items()
-        }
+        """Return a mapping of descriptor to SelectorKey, a snapshot.
+
+        It can be asked by file objects, too.
+        """
+        return _Keys(
+            {
+                fd: selectors.SelectorKey(file, fd, mask, (reader, writer))
+                for fd, file, mask, reader, writer in self._loop._watch_items()
+            }
+        )
 
     def close(self) -> None:
         """Do nothing: the loop closes its own poll."""

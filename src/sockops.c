@@ -522,9 +522,11 @@ start(PyObject *op, enum sockop which, Py_ssize_t least, Py_ssize_t most,
     LoopObject *self = LOOP(op);
     if (LIKELY(kwnames == NULL && nargs > least && nargs <= most + 1)
         && LIKELY(socket_is_plain(self->st, args[0]))
-        && LIKELY(
-            !self->debug && loop_watches_natively(self)
-            && !loop_hooked(self, HOOK_ENSURE_NO_TRANSPORT | HOOK_CREATE_FUTURE))) {
+        && LIKELY(!self->debug && loop_watches_natively(self)
+                  && !loop_hooked(self,
+                                  HOOK_ENSURE_NO_TRANSPORT | HOOK_CREATE_FUTURE
+                                      | HOOK_PUBLIC_REMOVE_READER
+                                      | HOOK_PUBLIC_REMOVE_WRITER))) {
         return sockcall_new(self, which, args[0], args + 1, nargs - 1);
     }
     return loop_call_base(self, sockop_names[which], args, nargs, kwnames);

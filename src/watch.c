@@ -228,16 +228,21 @@ watch_unset(struct watch_table *t, struct poll *p, int fd, unsigned direction,
         watch_drop_handles(t, w);
         return 0;
     }
-    if (*removed == NULL || mask == w->mask) {
+    if (*removed == NULL) {
         return 0;
     }
-    int rc = watch_register(t, p, fd, w, mask);
+    int rc = mask == w->mask ? 0 : watch_register(t, p, fd, w, mask);
     if (rc < 0) {
         PyObject *gone = *removed;
         *removed = NULL;
         watch_drop(t, w);
         Py_XDECREF(gone);
         return watch_error(rc);
+    }
+    if (w->reader == NULL && w->writer == NULL) { /* what is left is a source's */
+        PyObject *file = w->file;
+        w->file = NULL;
+        Py_XDECREF(file);
     }
     return 0;
 }

@@ -143,3 +143,18 @@ def test_no_longer_patched(evloop_loop, turn):
     del evloop_loop._selector.select
     turn(evloop_loop)
     assert len(polls) == 1
+
+
+def test_asked_by_file_object(loop):
+    with socket_pair() as (one, two):
+        loop.add_reader(one, print)
+        view = loop._selector
+        number = one.fileno()
+        assert view.get_key(one) == view.get_key(number) == view.get_map()[one]
+        assert one in view.get_map() and number in view.get_map()
+        assert two not in view.get_map() and two.fileno() not in view.get_map()
+        with pytest.raises(KeyError, match="is not registered"):
+            view.get_key(two)
+        with pytest.raises(ValueError, match="Invalid file"):
+            view.get_key("neither")
+        loop.remove_reader(one)

@@ -282,6 +282,33 @@ def test_private_add_reader_is_used_by_add_reader(recording):
     ]
 
 
+def test_public_removal_is_used_by_operations_on_sockets(recording):
+    loop, calls = recording("remove_reader", "remove_writer")
+    mine, peer = socket.socketpair()
+    mine.setblocking(False)
+
+    async def receive():
+        task = asyncio.ensure_future(loop.sock_recv(mine, 10))
+        await asyncio.sleep(0)
+        peer.send(b"x")
+        return await task
+
+    async def send():
+        # More than the buffers hold.
+        task = asyncio.ensure_future(loop.sock_sendall(mine, bytes(1 << 20)))
+        await asyncio.sleep(0)
+        while not task.done():
+            peer.recv(1 << 16)
+            await asyncio.sleep(0)
+
+    with mine, peer:
+        number = mine.fileno()
+        assert loop.run_until_complete(receive()) == b"x"
+        assert calls == [("remove_reader", (number,))]
+        loop.run_until_complete(send())
+        assert calls[1:] == [("remove_writer", (number,))]
+
+
 def test_timer_handle_cancelled_is_told(recording):
     loop, calls = recording("_timer_handle_cancelled")
     handle = loop.call_later(1, print)

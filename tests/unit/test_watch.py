@@ -1,11 +1,13 @@
 """add_reader, add_writer and their removal: descriptors of every kind."""
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import pytest
 
@@ -590,6 +592,29 @@ def test_number_of_no_descriptor(loop):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 add(fd, print)
         assert loop.remove_reader(fd) is False
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_file_is_let_go_of(loop, direction):
+    """Also if an operation on it has waited, which keeps it registered."""
+
+    async def main(mine, peer):
+        task = asyncio.ensure_future(loop.sock_recv(mine, 1))
+        await asyncio.sleep(0)
+        peer.send(b"x")
+        await task
+        getattr(loop, f"add_{direction}")(mine, int)
+        getattr(loop, f"remove_{direction}")(mine)
+
+    mine, peer = socket.socketpair()
+    mine.setblocking(False)
+    gone = weakref.ref(mine)
+    with peer:
+        loop.run_until_complete(main(mine, peer))
+        mine.close()
+        del mine
+        gc.collect()
+        assert gone() is None
 
 
 STALE = """
