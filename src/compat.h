@@ -1,4 +1,5 @@
-/* compat.h - the differences between CPython 3.11 and 3.15 that we meet. */
+/* compat.h - the differences between CPython 3.11 and 3.15 that we meet, and what its
+ * API lacks. */
 
 #ifndef EVLOOP_COMPAT_H
 #define EVLOOP_COMPAT_H
@@ -43,6 +44,15 @@ static inline PyObject *
 current_context_borrow(void)
 {
     return PyThreadState_Get()->context;
+}
+
+/* Gives a buffer back, which can run Python code; keeps the exception being raised. */
+static inline void
+release_view(Py_buffer *view)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyBuffer_Release(view);
+    PyErr_SetRaisedException(exc);
 }
 
 #if PY_VERSION_HEX < 0x030D0000

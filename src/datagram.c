@@ -134,9 +134,7 @@ datagram_send_view(PyObject *op, PyObject *data, const union addr_inet *raw)
         return -1;
     }
     int sent = send_bytes(transport_fd(t), view.buf, (size_t)view.len, raw);
-    PyObject *exc = PyErr_GetRaisedException();
-    PyBuffer_Release(&view);
-    PyErr_SetRaisedException(exc);
+    release_view(&view);
     return sent;
 }
 

@@ -430,15 +430,6 @@ write_pipe_no_buffer(PyObject *op, PyObject *data)
     return -1;
 }
 
-/* Gives a buffer back; keeps the exception being raised. */
-static void
-release_kept(Py_buffer *view)
-{
-    PyObject *exc = PyErr_GetRaisedException();
-    PyBuffer_Release(view);
-    PyErr_SetRaisedException(exc);
-}
-
 static int
 write_pipe_write(PyObject *op, PyObject *data)
 {
@@ -458,14 +449,14 @@ write_pipe_write(PyObject *op, PyObject *data)
         struct iovec iov = {view.buf, (size_t)view.len};
         n = pipe_transfer(t, writev, &iov, 1);
         if (UNLIKELY(n == -2 || t->closing || t->loop == NULL)) { /* by a handler */
-            release_kept(&view);
+            release_view(&view);
             return n == -2 ? -1 : 0;
         }
         error = is_error(n) ? errno : 0;
         n = n < 0 ? 0 : n;
     }
     int rc = n == view.len || error != 0 ? 0 : write_pipe_keep(t, data, &view, n);
-    release_kept(&view); /* as above */
+    release_view(&view); /* as above */
     if (error != 0) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);

@@ -241,15 +241,6 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
     return rc;
 }
 
-/* Gives a buffer back, which can run Python code; keeps the exception being raised. */
-static void
-release_view(Py_buffer *view)
-{
-    PyObject *exc = PyErr_GetRaisedException();
-    PyBuffer_Release(view);
-    PyErr_SetRaisedException(exc);
-}
-
 /* An exact bytes object: the data, or a copy of what is in `view`, which is the
  * caller's to release. Runs Python code for what is none. */
 static PyObject *

@@ -427,9 +427,7 @@ tls_write_view(TLSObject *self, PyObject *data)
                                                    view.len - (Py_ssize_t)size);
         rc = rest == NULL ? -1 : tls_append_steal(self, rest);
     }
-    PyObject *exc = PyErr_GetRaisedException();
-    PyBuffer_Release(&view);
-    PyErr_SetRaisedException(exc);
+    release_view(&view);
     if (rc == 0 && begun) { /* all of it goes to the transport */
         rc = tls_encrypt_backlog(self, TLS_ALL) == TLS_ERROR ? -1
                                                              : tls_pass_on(self, true);
