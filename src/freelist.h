@@ -21,7 +21,7 @@ freelist_pop(struct freelist *list)
 {
     PyObject *op = list->first;
     if (LIKELY(op != NULL)) {
-        memcpy(&list->first, op, sizeof(op));
+        memcpy(&list->first, op, sizeof(list->first));
         list->count--;
     }
     return op;
@@ -55,7 +55,7 @@ freelist_has_room(const struct freelist *list)
 static inline void
 freelist_put(struct freelist *list, PyObject *op)
 {
-    memcpy(op, &list->first, sizeof(op));
+    memcpy(op, &list->first, sizeof(list->first));
     list->first = op;
     list->count++;
 }
