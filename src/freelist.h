@@ -1,7 +1,8 @@
 /* freelist.h - dead objects kept for reuse, which saves the allocator's work.
  *
- * A dead object is untracked, its fields are NULL, and it holds no reference to its
- * type. The next one is where its reference count was: PyObject_Init() sets that anew.
+ * A dead object is untracked, its fields are NULL (but for a task's `ref`), and it
+ * holds no reference to its type. The next one is where its reference count was:
+ * PyObject_Init() sets that anew.
  */
 
 #ifndef EVLOOP_FREELIST_H

@@ -394,11 +394,12 @@ write_pipe_useless(TransportData *t)
     return rc;
 }
 
-/* Puts the bytes from `n` on in the queue. */
+/* Puts the bytes from `n` on in the queue, of which none stand before them unless
+ * another thread has written meanwhile. */
 static int
 write_pipe_keep(TransportData *t, PyObject *data, const Py_buffer *view, Py_ssize_t n)
 {
-    bool whole = PyBytes_CheckExact(data);
+    bool whole = PyBytes_CheckExact(data) && (n == 0 || t->out.len == 0);
     PyObject *bytes = whole
         ? Py_NewRef(data)
         : PyBytes_FromStringAndSize((char *)view->buf + n, view->len - n);
@@ -410,7 +411,7 @@ write_pipe_keep(TransportData *t, PyObject *data, const Py_buffer *view, Py_ssiz
         PyErr_NoMemory();
         return -1;
     }
-    if (whole && n > 0) { /* nothing stood before it */
+    if (whole && n > 0) {
         t->out.offset = n;
         t->out.size -= n;
     }
@@ -462,12 +463,15 @@ write_pipe_write(PyObject *op, PyObject *data)
         PyErr_SetFromErrno(PyExc_OSError);
         return write_pipe_fail(op);
     }
-    if (rc < 0 || t->out.len == 0 || t->conn_lost != 0 || t->loop == NULL) {
-        return rc;
+    if (rc < 0) { /* nothing may follow the part that is written */
+        return n == 0 ? -1 : write_pipe_fail(op);
+    }
+    if (t->out.len == 0 || t->conn_lost != 0 || t->loop == NULL) {
+        return 0;
     }
     if (!(t->source.wanted & POLL_WRITE) && transport_watch_writing(op, true) < 0) {
         wqueue_clear(&t->out);
-        return -1;
+        return n == 0 ? -1 : write_pipe_fail(op);
     }
     return transport_check_high(op);
 }

@@ -7,9 +7,9 @@
  *                            the end of the turn, with what else is written in it
  * empty -> empty, waiting    [stream_write_large, _view]  outside, or if it is large:
  *                            tried at once
- * corked -> empty, waiting   [stream_try]  tried: at the turn's end, when more than
- *                            CORK_MAX bytes or the high-water mark wait, or when
- *                            somebody looks
+ * corked -> empty, waiting   [stream_flush]  tried: at the turn's end, or when somebody
+ *                            looks; [stream_try]  when more than CORK_MAX bytes or the
+ *                            high-water mark wait
  * corked -> empty            [stream_drop_parents]  in a child of fork
  * waiting -> empty           [stream_run_write]  there is room; flow control counts
  *
@@ -203,7 +203,7 @@ stream_flush_failed(PyObject *op)
     PyObject *exc = TRANSPORT(op)->error;
     TRANSPORT(op)->error = NULL;
     PyErr_SetRaisedException(exc);
-    return transport_fatal(op, write_error);
+    return exc == NULL ? 0 : transport_fatal(op, write_error);
 }
 
 /* What follows from a flush runs in the context of the write that came first. */
@@ -217,10 +217,11 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
     }
     PyObject *context = t->write_context;
     t->write_context = NULL;
+    PyObject *exc = NULL;
     int (*then)(PyObject *) = stream_try;
     if (LIKELY(!t->replaced)) {
         if (UNLIKELY(stream_send_corked(t) < 0)) {
-            Py_XSETREF(t->error, PyErr_GetRaisedException());
+            exc = PyErr_GetRaisedException();
             then = stream_flush_failed;
         }
         else if (LIKELY(t->out.len == 0)) {
@@ -231,11 +232,19 @@ stream_flush(LoopObject *Py_UNUSED(loop), struct source *s)
             then = stream_wait_for_room;
         }
     }
-    PyObject *copy = t->context_given ? Py_NewRef(t->read_context)
-        : context != NULL             ? PyContext_Copy(context)
-                                      : NULL;
+    /* A copy, as it may be entered now. To make it can collect garbage, which may end
+     * the connection. */
+    PyObject *copy = context != NULL ? PyContext_Copy(context) : NULL;
     PyErr_Clear(); /* out of memory: better in no context than never */
-    int rc = transport_run_reported(s->owner, copy, then, t->st->str__write_ready);
+    int rc = 0;
+    if (LIKELY(stream_is_live(t))) {
+        if (exc != NULL) {
+            Py_XSETREF(t->error, exc);
+            exc = NULL;
+        }
+        rc = transport_run_reported(s->owner, copy, then, t->st->str__write_ready);
+    }
+    Py_XDECREF(exc);
     Py_XDECREF(copy);
     Py_XDECREF(context);
     return rc;
@@ -304,13 +313,6 @@ stream_appended(PyObject *op)
         return stream_try(op);
     }
     return 0;
-}
-
-/* Whether there is a connection still, after code has run that may have ended it. */
-static inline bool
-stream_is_live(const TransportData *t)
-{
-    return t->conn_lost == 0 && t->loop != NULL;
 }
 
 /* Sends bytes, which may be NULL with an exception; steals them. Whatever made them may

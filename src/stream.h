@@ -22,4 +22,11 @@ stream_may_cork(const LoopObject *loop)
     return loop->in_callback && loop->runner == PyThread_get_thread_ident();
 }
 
+/* Whether there is a connection still, after code has run that may have ended it. */
+static inline bool
+stream_is_live(const TransportData *t)
+{
+    return t->conn_lost == 0 && t->loop != NULL;
+}
+
 #endif

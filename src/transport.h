@@ -59,7 +59,8 @@ typedef struct {
     PyObject *extra;         /* strong dict or NULL; see transport_extra.c */
     PyObject *server;        /* strong or NULL; told when the transport has closed */
     PyObject *read_context;  /* strong or NULL: data_received() runs in it */
-    PyObject *write_context; /* strong or NULL: the same for resume_writing() */
+    PyObject *write_context; /* strong or NULL: the same for resume_writing(); of what
+                              * is corked the writer's own, to be copied first */
     PyObject *error; /* strong or NULL: what connection_lost() is to be given */
     struct transport_rare *rare; /* owned; NULL: nothing of it is there */
     struct list client;      /* among the clients of a native server */

@@ -52,7 +52,7 @@ watch_find(const struct watch_table *t, int fd)
     return w != NULL && w->mask ? w : NULL;
 }
 
-/* The same, made if need be; NULL with MemoryError. */
+/* The same, made if need be; NULL with MemoryError, or OSError for no descriptor. */
 struct watch *watch_slot_new(struct watch_table *t, int fd);
 
 /* Sets the handle for one direction (POLL_READ or POLL_WRITE). The one that it

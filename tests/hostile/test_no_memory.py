@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 
 import pytest
 
@@ -78,6 +79,32 @@ def test_nothing_follows_a_fragment(evloop_loop, write, inside):
                 assert received == (b"next" if raised else whole)
             else:
                 assert whole.startswith(received)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_nothing_follows_a_fragment_in_a_pipe(evloop_loop, pipe, kind):
+    loop = evloop_loop
+    loop.set_exception_handler(lambda *_: None)
+    reading, writing = pipe
+    os.set_blocking(reading.fileno(), False)
+    data = kind(b"-" * BIG)
+    for number in ALLOCATIONS[:10]:
+        protocol = Recorder()
+        with open(os.dup(writing.fileno()), "wb", 0) as end:
+            transport, _ = loop.run_until_complete(
+                loop.connect_write_pipe(lambda protocol=protocol: protocol, end)
+            )
+            raised = without(number, lambda t=transport: t.write(data))
+            transport.write(b"next")
+            transport.close()
+            received = bytearray()
+            while not protocol.lost:
+                turns(loop, 1)
+                received += reading.read(1 << 20) or b""
+        if received.endswith(b"next"):
+            assert received == (b"next" if raised else b"-" * BIG + b"next")
+        else:
+            assert set(received) <= {ord("-")}
 
 
 def test_edges_behind_an_error(loop, turn):

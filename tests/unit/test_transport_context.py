@@ -264,3 +264,63 @@ def test_context_of_what_leaves_at_the_end_of_the_turn(same):
     ]
     if sys.version_info < (3, 15):  # from then on a transport has one context
         assert [value for _, value in told] == ["second", "first", "third"]
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["", "context given"])
+@pytest.mark.parametrize("look", ["close", "get_write_buffer_size"])
+def test_flushed_in_the_transports_own_context(same, look, given):
+    """What data_received() writes is sent in part, as somebody looks at it."""
+
+    def scenario(loop):
+        seen = []
+
+        def answer(self, data):
+            for _ in range(7):
+                self.transport.write(bytes(4000))
+            getattr(self.transport, look)()
+            seen.append(look)
+
+        protocol = Recorder(data_received=answer)
+        with linked(loop) as links:
+            mine, peer = links.pair()
+            mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            context = {"context": contextvars.copy_context()} if given else {}
+            transport = make(loop, mine, protocol, **context)
+            peer.send(b"x")
+            run_until(loop, lambda: seen)
+            received = 0
+            while received < 28_000:
+                turns(loop, 1)
+                received += len(at_once(peer))
+            transport.close()
+            run_until(loop, lambda: protocol.lost)
+        return received, protocol.lost
+
+    assert same(scenario) == (28_000, [None])
+
+
+def test_error_of_a_flush_in_the_transports_own_context(same):
+    def scenario(loop):
+        def answer(self, data):
+            peer.close()
+            self.transport.write(b"x")
+            self.transport.get_write_buffer_size()
+            self.calls.append(self.transport.is_closing())
+
+        protocol = Recorder(data_received=answer)
+        with linked(loop) as links:
+            mine, peer = links.pair()
+            make(loop, mine, protocol, context=contextvars.copy_context())
+            peer.send(b"x")
+            run_until(loop, lambda: protocol.lost)
+        return protocol.calls, list(map(type, protocol.lost))
+
+    calls, lost = same(scenario)
+    assert (True in calls, lost) == (True, [BrokenPipeError])
+
+
+def make(loop, sock, protocol, **context):
+    """Make a transport as asyncio from Python 3.15 on does, in a context."""
+    if context and sys.version_info < (3, 15):
+        pytest.skip("contexts are given from Python 3.15 on")
+    return loop._make_socket_transport(sock, protocol, **context)
