@@ -2,8 +2,7 @@
  *
  * A dead object is untracked, its fields are NULL (but for a task's `ref`), and it
  * holds no reference to its type. The next one is where its reference count was:
- * PyObject_Init() sets that anew.
- */
+ * PyObject_Init() sets that anew. */
 
 #ifndef EVLOOP_FREELIST_H
 #define EVLOOP_FREELIST_H

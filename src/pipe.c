@@ -42,8 +42,7 @@ pipe_transfer(const TransportData *t, transfer *call, const struct iovec *iov,
         if (PyErr_CheckSignals() < 0) {
             return -2;
         }
-        errno =
-            EAGAIN; /* the next event tells whether there is something to do still */
+        errno = EAGAIN; /* the next event tells what there is to do still */
     }
     return n;
 }
